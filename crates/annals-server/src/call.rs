@@ -17,10 +17,6 @@ use crate::tokens::Role;
 /// The characters that are percent-encoded in a segment of a path or a parameter.
 const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 
-/// The address of a request as it was sent: routers of axum cut prefixes off.
-#[derive(Clone, Debug)]
-pub(crate) struct Original(pub(crate) Uri);
-
 /// A request without its body.
 #[derive(Debug)]
 pub(crate) struct Call {
@@ -33,7 +29,7 @@ pub(crate) struct Call {
     /// `/v1`, or `/v1/ns/NAME`.
     pub(crate) base: String,
     path: Vec<(String, String)>,
-    original: Uri,
+    uri: Uri,
 }
 
 impl FromRequestParts<Arc<Shared>> for Call {
@@ -52,10 +48,6 @@ impl FromRequestParts<Arc<Shared>> for Call {
                 ));
             }
         };
-        let original = parts
-            .extensions
-            .get::<Original>()
-            .map_or_else(|| parts.uri.clone(), |uri| uri.0.clone());
         let namespace = find(&path, "namespace");
         let name = namespace.unwrap_or(DEFAULT);
         // Only an append makes a namespace, and only for tests.
@@ -70,12 +62,12 @@ impl FromRequestParts<Arc<Shared>> for Call {
         Ok(Self {
             base: namespace.map_or_else(|| "/v1".to_owned(), |name| format!("/v1/ns/{}", encode(name))),
             namespace: name.to_owned(),
-            params: Params::parse(original.query())?,
+            params: Params::parse(parts.uri.query())?,
             headers: parts.headers.clone(),
             shared: Arc::clone(shared),
             store,
             path,
-            original,
+            uri: parts.uri.clone(),
         })
     }
 }
@@ -150,12 +142,12 @@ impl Call {
 
     /// The address of the same request with another cursor, as a client can send it.
     pub(crate) fn link(&self, cursor: &str) -> String {
-        let pairs = self.original.query().unwrap_or_default().split('&');
+        let pairs = self.uri.query().unwrap_or_default().split('&');
         // The cursor replaces `from`, the start of the first page.
         let is_other = |pair: &&str| !matches!(pair.split('=').next(), None | Some("" | "cursor" | "from"));
         let mut query: Vec<&str> = pairs.filter(is_other).collect();
         let cursor = format!("cursor={}", encode(cursor));
         query.push(&cursor);
-        format!("{}?{}", self.original.path(), query.join("&"))
+        format!("{}?{}", self.uri.path(), query.join("&"))
     }
 }

@@ -1,5 +1,6 @@
 //! The layer around every request and response.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -7,11 +8,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use axum::body::HttpBody as _;
-use axum::extract::{Request, State};
+use axum::extract::Request;
 use axum::http::header::{CACHE_CONTROL, CONNECTION, HOST, ORIGIN, STRICT_TRANSPORT_SECURITY, X_CONTENT_TYPE_OPTIONS};
 use axum::http::uri::Authority;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
-use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use futures_util::FutureExt as _;
 use tokio::time::timeout;
@@ -19,8 +19,6 @@ use tracing::Instrument as _;
 use uuid::Uuid;
 
 use crate::body::Consumed;
-use crate::call::Original;
-use crate::gate::Route;
 use crate::logs;
 use crate::metrics::Answered;
 use crate::problem::{Kind, Problem};
@@ -42,8 +40,25 @@ const TLS_ONLY: HeaderValue = HeaderValue::from_static("max-age=31536000");
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Unread(pub(crate) Arc<AtomicBool>);
 
+/// The route that answers.
+#[derive(Debug)]
+pub(crate) struct Found {
+    /// Its path, without a namespace: one of a closed set.
+    pub(crate) path: &'static str,
+    /// The namespace that the address names, which may be anything.
+    pub(crate) namespace: Option<Cow<'static, str>>,
+}
+
 /// Checks a request, runs it within its time, and completes its answer.
-pub(crate) async fn guard(State(shared): State<Arc<Shared>>, mut request: Request, next: Next) -> Response {
+pub(crate) async fn guard<F>(
+    shared: &Shared,
+    found: Option<&Found>,
+    mut request: Request,
+    run: impl FnOnce(Request) -> F,
+) -> Response
+where
+    F: Future<Output = Response>,
+{
     let began = Instant::now();
     let id = request_id(request.headers());
     let method = method_name(request.method());
@@ -51,16 +66,14 @@ pub(crate) async fn guard(State(shared): State<Arc<Shared>>, mut request: Reques
     let unread = request.extensions().get::<Unread>().cloned();
     let consumed = Consumed::default();
     let has_body = !request.body().is_end_stream();
-    let is_tls_only = is_tls_only(&shared, &request);
-    let original = Original(request.uri().clone());
-    request.extensions_mut().insert(original);
+    let is_tls_only = is_tls_only(shared, &request);
     request.extensions_mut().insert(consumed.clone());
-    let mut response = match check(&shared, &request) {
+    let mut response = match check(shared, &request) {
         // As the answer to a request whose head does not fit into the buffer of its connection.
         _ if head_bytes(&request) > shared.limits.header_bytes => {
             StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE.into_response()
         }
-        Ok(()) => answer(&shared, request, next).instrument(span).await,
+        Ok(()) => answer(shared, run(request)).instrument(span).await,
         Err(problem) => problem.into_response(),
     };
     if has_body && !consumed.0.load(Ordering::Relaxed) {
@@ -71,16 +84,15 @@ pub(crate) async fn guard(State(shared): State<Arc<Shared>>, mut request: Reques
             unread.0.store(true, Ordering::Relaxed);
         }
     }
-    let route = response.extensions_mut().remove::<Route>();
     let answered = Answered {
         method,
-        route: route.as_ref().map(|route| route.path.as_str()),
+        route: found.map(|found| found.path),
         status: response.status(),
         problem: response.extensions().get().copied(),
         took: began.elapsed(),
     };
     shared.metrics.answered(&answered);
-    let namespace = route.as_ref().and_then(|route| route.namespace.as_deref());
+    let namespace = found.and_then(|found| found.namespace.as_deref());
     logs::answered(&id, &answered, namespace);
     if answered.problem == Some(Kind::JournalFailed) {
         logs::journals_failed(&shared.namespaces, &shared.faults_logged);
@@ -88,7 +100,7 @@ pub(crate) async fn guard(State(shared): State<Arc<Shared>>, mut request: Reques
     if is_tls_only {
         response.headers_mut().insert(STRICT_TRANSPORT_SECURITY, TLS_ONLY);
     }
-    complete(response, &shared, id)
+    complete(response, shared, id)
 }
 
 /// Bytes of the request line and the headers. The buffer of a connection bounds them only roughly: it is read in large pieces.
@@ -123,9 +135,9 @@ pub(crate) fn method_name(method: &Method) -> &'static str {
 }
 
 /// The answer of the routes, in time, and without a panic.
-async fn answer(shared: &Shared, request: Request, next: Next) -> Response {
+async fn answer(shared: &Shared, running: impl Future<Output = Response>) -> Response {
     let time = shared.limits.request_time + shared.limits.body_time;
-    let running = AssertUnwindSafe(next.run(request)).catch_unwind();
+    let running = AssertUnwindSafe(running).catch_unwind();
     match timeout(time, running).await {
         Ok(Ok(response)) => response,
         Ok(Err(_)) => Problem::new(Kind::Internal, "the request failed within the server").into_response(),

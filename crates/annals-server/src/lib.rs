@@ -28,7 +28,7 @@
 //! ```text
 //!  socket ─► connection.rs   accepts, bounds, drains; one task a connection, with TLS by tls.rs
 //!              └► guard.rs   request id, host, origin, time, panics; the headers of every answer
-//!                 gate.rs    the token, by the role that the route needs
+//!                 routes/gate.rs  the token, by the role that the route needs
 //!                   └► routes/   from a request to a call of the store, and from its result to an answer
 //!                        ├ call.rs, params.rs, body.rs, wire/   what a request says; all of it is read before anything is done
 //!                        ├ work.rs      calls that may block: on a bounded number of threads
@@ -55,7 +55,7 @@ mod call;
 #[cfg(feature = "client")]
 mod client;
 mod connection;
-mod gate;
+
 mod groups;
 mod guard;
 mod limits;

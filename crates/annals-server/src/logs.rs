@@ -48,7 +48,7 @@ pub(crate) fn found(route: &str, namespace: Option<&str>) {
 
 /// Logs an answer: at `INFO`, and failures of the server above it. The event has all fields itself, so that it is whole without the span, which
 /// a filter for warnings leaves out.
-pub(crate) fn answered(id: &HeaderValue, answered: &Answered<'_>, namespace: Option<&str>) {
+pub(crate) fn answered(id: &HeaderValue, answered: &Answered, namespace: Option<&str>) {
     macro_rules! log {
         ($level:expr) => {
             tracing::event!(

@@ -29,13 +29,13 @@ const NO_ROUTE: &str = "none";
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Request {
-    route: String,
+    route: &'static str,
     code: u16,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Route {
-    route: String,
+    route: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -56,15 +56,15 @@ fn coarse() -> Histogram {
 
 /// A request and its answer.
 #[derive(Debug)]
-pub(crate) struct Answered<'a> {
+pub(crate) struct Answered {
     pub(crate) method: &'static str,
-    pub(crate) route: Option<&'a str>,
+    pub(crate) route: Option<&'static str>,
     pub(crate) status: StatusCode,
     pub(crate) problem: Option<Kind>,
     pub(crate) took: Duration,
 }
 
-impl Answered<'_> {
+impl Answered {
     fn outcome(&self) -> &'static str {
         match self.status.as_u16() {
             0..400 => "success",
@@ -132,16 +132,12 @@ impl Metrics {
         }
     }
 
-    pub(crate) fn answered(&self, answered: &Answered<'_>) {
+    pub(crate) fn answered(&self, answered: &Answered) {
         let route = answered.route.unwrap_or(NO_ROUTE);
         let code = answered.status.as_u16();
-        let duration = Route {
-            route: route.to_owned(),
-        };
         self.durations
-            .get_or_create(&duration)
+            .get_or_create(&Route { route })
             .observe(answered.took.as_secs_f64());
-        let Route { route } = duration;
         self.requests.get_or_create(&Request { route, code }).inc();
         if let Some(problem) = answered.problem {
             let r#type = problem.name();

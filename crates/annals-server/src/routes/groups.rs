@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 
 use annals::Position;
 use annals::cqrs::GroupStatus;
-use axum::Router;
 use axum::http::StatusCode;
 use axum::response::Response;
 use axum::routing::{get, post, put};
@@ -18,6 +17,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
 use uuid::Uuid;
 
+use super::gate::Routes;
 use super::letters::{describe_letters, no_letter, position};
 use super::{json, page};
 use crate::body::Content;
@@ -25,7 +25,7 @@ use crate::call::Call;
 use crate::groups::{Definition, Entry, Groups, Served, Settlement, Taken};
 use crate::params::invalid;
 use crate::problem::{Kind, Problem};
-use crate::shared::{Shared, Stage};
+use crate::shared::Stage;
 use crate::wire::event::WireEvent;
 use crate::work;
 
@@ -39,27 +39,30 @@ const REASON_BYTES_MAX: usize = 4_096;
 /// The interval between two checks of a group that waits for leases or pauses to end.
 const TICK: Duration = Duration::from_millis(200);
 
-pub(super) fn reads() -> Router<Arc<Shared>> {
-    Router::new()
-        .route("/groups", get(list))
-        .route("/groups/{group}", get(one))
-        .route("/groups/{group}/dead-letters", get(letters))
+pub(super) fn reads() -> Routes {
+    vec![
+        ("/v1/groups", get(list)),
+        ("/v1/groups/{group}", get(one)),
+        ("/v1/groups/{group}/dead-letters", get(letters)),
+    ]
 }
 
-pub(super) fn consumption() -> Router<Arc<Shared>> {
-    Router::new()
-        .route("/groups/{group}", put(define))
-        .route("/groups/{group}/take", post(take))
-        .route("/groups/{group}/ack", post(ack))
-        .route("/groups/{group}/nack", post(nack))
+pub(super) fn consumption() -> Routes {
+    vec![
+        ("/v1/groups/{group}", put(define)),
+        ("/v1/groups/{group}/take", post(take)),
+        ("/v1/groups/{group}/ack", post(ack)),
+        ("/v1/groups/{group}/nack", post(nack)),
+    ]
 }
 
-pub(super) fn controls() -> Router<Arc<Shared>> {
-    Router::new()
-        .route("/groups/{group}", axum::routing::delete(remove))
-        .route("/groups/{group}/resume", post(resume))
-        .route("/groups/{group}/dead-letters/replay", post(replay))
-        .route("/groups/{group}/dead-letters/{position}/discard", post(discard))
+pub(super) fn controls() -> Routes {
+    vec![
+        ("/v1/groups/{group}", axum::routing::delete(remove)),
+        ("/v1/groups/{group}/resume", post(resume)),
+        ("/v1/groups/{group}/dead-letters/replay", post(replay)),
+        ("/v1/groups/{group}/dead-letters/{position}/discard", post(discard)),
+    ]
 }
 
 /// Runs `work` on the groups of the namespace, on a thread that may wait for the journal.

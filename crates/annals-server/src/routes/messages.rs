@@ -1,15 +1,13 @@
 //! Commands and queries for the buses of a mounted program.
 
-use std::sync::Arc;
-
 use annals::cqrs::Context;
-use axum::Router;
 use axum::http::StatusCode;
 use axum::response::Response;
 use axum::routing::{get, post};
 use serde_json::{Value, json as value};
 use uuid::Uuid;
 
+use super::gate::Routes;
 use super::idempotency::Key;
 use super::processors::program;
 use super::{JSON, json, typed};
@@ -17,22 +15,22 @@ use crate::body::Content;
 use crate::call::Call;
 use crate::problem::{Kind, Problem};
 use crate::program::Route;
-use crate::shared::Shared;
 use crate::work;
 
 /// The headers of the conversation and of the cause of a message.
 const CORRELATION: &str = "x-correlation-id";
 const CAUSATION: &str = "x-causation-id";
 
-pub(super) fn reads() -> Router<Arc<Shared>> {
-    Router::new()
-        .route("/commands", get(commands))
-        .route("/queries", get(queries))
-        .route("/queries/{query}", post(query))
+pub(super) fn reads() -> Routes {
+    vec![
+        ("/v1/commands", get(commands)),
+        ("/v1/queries", get(queries)),
+        ("/v1/queries/{query}", post(query)),
+    ]
 }
 
-pub(super) fn writes() -> Router<Arc<Shared>> {
-    Router::new().route("/commands/{command}", post(command))
+pub(super) fn writes() -> Routes {
+    vec![("/v1/commands/{command}", post(command))]
 }
 
 /// `GET /commands`

@@ -3,6 +3,7 @@
 mod append;
 mod archives;
 mod changes;
+mod gate;
 mod groups;
 mod idempotency;
 mod incoming;
@@ -34,7 +35,7 @@ use std::time::Duration;
 use annals::{Position, Store};
 use axum::Router;
 use axum::body::Body;
-use axum::extract::Request;
+use axum::extract::{Request, State};
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse as _, Response};
@@ -42,9 +43,9 @@ use axum::routing::{delete, get, post, put};
 use serde::Serialize;
 use tokio::time::timeout;
 
+use self::gate::{Gates, Routes};
 use crate::call::Call;
-use crate::gate::{self, Gate};
-use crate::guard;
+use crate::guard::guard;
 use crate::problem::{Kind, Problem};
 use crate::shared::Shared;
 use crate::tokens::Role;
@@ -54,117 +55,111 @@ pub(crate) const NDJSON: HeaderValue = HeaderValue::from_static("application/x-n
 
 /// Every route, behind every check.
 pub(crate) fn router(shared: &Arc<Shared>) -> Router {
-    let namespace = namespace_routes(shared);
-    Router::new()
-        .nest("/v1/ns/{namespace}", namespace.clone())
-        .nest("/v1", namespace)
-        .merge(gated(shared, Some(Role::Read), service::private_routes()))
-        .merge(gated(shared, None, service::public_routes()))
-        .merge(gated(shared, None, pages::routes()))
+    let mut gates = Gates::new(shared)
+        .whole(Some(Role::Read), service::private_routes())
+        .whole(None, service::public_routes())
+        .whole(None, pages::routes());
+    gates = of_stores(gates);
+    if shared.parts().has_program {
+        gates = of_programs(gates);
+    }
+    if shared.namespaces.has_test_api() {
+        gates = of_tests(gates);
+    }
+    gates
+        .into_router()
         .fallback(not_found)
         .method_not_allowed_fallback(wrong_method)
-        .layer(axum::middleware::from_fn_with_state(Arc::clone(shared), guard::guard))
         .with_state(Arc::clone(shared))
 }
 
-/// Routes that need a token of `role`, if the server has tokens; of none, they are public.
-fn gated(shared: &Arc<Shared>, role: Option<Role>, routes: Router<Arc<Shared>>) -> Router<Arc<Shared>> {
-    let shared = Arc::clone(shared);
-    routes.route_layer(axum::middleware::from_fn_with_state(Gate { shared, role }, gate::gate))
+fn of_stores(gates: Gates<'_>) -> Gates<'_> {
+    gates
+        .of_stores(Role::Read, reads())
+        .of_stores(Role::Read, groups::reads())
+        .of_stores(Role::Write, appends())
+        .of_stores(Role::Write, groups::consumption())
+        .of_stores(Role::Admin, aggregate_changes())
+        .of_stores(Role::Admin, groups::controls())
 }
 
-/// The routes of one namespace.
-fn namespace_routes(shared: &Arc<Shared>) -> Router<Arc<Shared>> {
-    let has_test_api = shared.namespaces.has_test_api();
-    let of_stores = |role, routes: Router<Arc<Shared>>| {
-        let routes = if has_test_api {
-            let layer = axum::middleware::from_fn_with_state(Arc::clone(shared), test_layer::layer);
-            routes.route_layer(layer)
-        } else {
-            routes
-        };
-        gated(shared, Some(role), routes)
-    };
-    let mut routes = of_stores(Role::Read, reads().merge(groups::reads()))
-        .merge(of_stores(Role::Write, appends().merge(groups::consumption())))
-        .merge(of_stores(Role::Admin, aggregate_changes().merge(groups::controls())));
-    if shared.parts().has_program {
-        routes = routes
-            .merge(gated(
-                shared,
-                Some(Role::Read),
-                processors::reads().merge(waits::routes()),
-            ))
-            .merge(gated(shared, Some(Role::Read), messages::reads()))
-            .merge(gated(shared, Some(Role::Write), messages::writes()))
-            .merge(gated(shared, Some(Role::Read), sagas::reads().merge(states::reads())))
-            .merge(gated(
-                shared,
-                Some(Role::Admin),
-                sagas::controls().merge(processors::controls()),
-            ));
-    }
-    if has_test_api {
-        let of_tests = test_api::routes()
-            .merge(test_faults::routes())
-            .merge(test_timeline::routes())
-            .merge(waits::test_routes());
-        return routes.merge(gated(shared, Some(Role::Admin), of_tests));
-    }
-    routes
+fn of_programs(gates: Gates<'_>) -> Gates<'_> {
+    gates
+        .of_namespaces(Role::Read, processors::reads())
+        .of_namespaces(Role::Read, waits::routes())
+        .of_namespaces(Role::Read, messages::reads())
+        .of_namespaces(Role::Read, sagas::reads())
+        .of_namespaces(Role::Read, states::reads())
+        .of_namespaces(Role::Write, messages::writes())
+        .of_namespaces(Role::Admin, sagas::controls())
+        .of_namespaces(Role::Admin, processors::controls())
 }
 
-fn reads() -> Router<Arc<Shared>> {
-    Router::new()
-        .route("/streams/{aggregateId}", get(streams::info))
-        .route("/streams/{aggregateId}/events", get(streams::events))
-        .route("/streams/{aggregateId}/snapshot", get(snapshots::latest))
-        .route("/events", get(query::events))
-        .route("/events/{event}", get(streams::event))
-        .route("/query", post(query::query))
-        .route("/count", get(query::count))
-        .route("/explain", get(query::explain))
-        .route("/lists/{field}", get(summaries::list))
-        .route("/statistics", get(summaries::statistics))
-        .route("/trend", get(summaries::trend))
-        .route("/heatmap", get(summaries::heatmap))
-        .route("/traces/{correlationId}", get(summaries::trace))
-        .route("/tail", get(tail::tail))
-        .route("/socket", get(socket::socket))
-        .route("/store", get(service::store))
-        .route("/archives", get(archives::archives))
+fn of_tests(gates: Gates<'_>) -> Gates<'_> {
+    gates
+        .of_namespaces(Role::Admin, test_api::routes())
+        .of_namespaces(Role::Admin, test_faults::routes())
+        .of_namespaces(Role::Admin, test_timeline::routes())
+        .of_namespaces(Role::Admin, waits::test_routes())
 }
 
-fn appends() -> Router<Arc<Shared>> {
-    Router::new()
-        .route("/streams/{aggregateId}/events", post(append::append))
-        .route("/streams/{aggregateId}/snapshot", put(snapshots::save))
-        .route("/appends", post(several::append))
-        .route("/events", post(several::append_events))
+fn reads() -> Routes {
+    vec![
+        ("/v1/streams/{aggregateId}", get(streams::info)),
+        ("/v1/streams/{aggregateId}/events", get(streams::events)),
+        ("/v1/streams/{aggregateId}/snapshot", get(snapshots::latest)),
+        ("/v1/events", get(query::events)),
+        ("/v1/events/{event}", get(streams::event)),
+        ("/v1/query", post(query::query)),
+        ("/v1/count", get(query::count)),
+        ("/v1/explain", get(query::explain)),
+        ("/v1/lists/{field}", get(summaries::list)),
+        ("/v1/statistics", get(summaries::statistics)),
+        ("/v1/trend", get(summaries::trend)),
+        ("/v1/heatmap", get(summaries::heatmap)),
+        ("/v1/traces/{correlationId}", get(summaries::trace)),
+        ("/v1/tail", get(tail::tail)),
+        ("/v1/socket", get(socket::socket)),
+        ("/v1/store", get(service::store)),
+        ("/v1/archives", get(archives::archives)),
+    ]
 }
 
-fn aggregate_changes() -> Router<Arc<Shared>> {
-    Router::new()
-        .route("/streams/{aggregateId}", delete(changes::delete))
-        .route("/streams/{aggregateId}/limits", put(changes::set_limits))
-        .route(
-            "/streams/{aggregateId}/events-before/{version}",
+fn appends() -> Routes {
+    vec![
+        ("/v1/streams/{aggregateId}/events", post(append::append)),
+        ("/v1/streams/{aggregateId}/snapshot", put(snapshots::save)),
+        ("/v1/appends", post(several::append)),
+        ("/v1/events", post(several::append_events)),
+    ]
+}
+
+fn aggregate_changes() -> Routes {
+    vec![
+        ("/v1/streams/{aggregateId}", delete(changes::delete)),
+        ("/v1/streams/{aggregateId}/limits", put(changes::set_limits)),
+        (
+            "/v1/streams/{aggregateId}/events-before/{version}",
             delete(changes::truncate),
-        )
+        ),
+    ]
 }
 
-async fn not_found(request: Request) -> Response {
-    let path = request.uri().path();
-    Problem::new(
-        Kind::NotFound,
-        format!("there is nothing at {path}: /openapi.json lists what there is"),
-    )
-    .into_response()
+async fn not_found(State(shared): State<Arc<Shared>>, request: Request) -> Response {
+    guard(&shared, None, request, async |request: Request| {
+        let path = request.uri().path();
+        let detail = format!("there is nothing at {path}: /openapi.json lists what there is");
+        Problem::new(Kind::NotFound, detail).into_response()
+    })
+    .await
 }
 
-async fn wrong_method(request: Request) -> Response {
-    let detail = format!("{} is no method of {}", request.method(), request.uri().path());
-    Problem::new(Kind::Method, detail).into_response()
+async fn wrong_method(State(shared): State<Arc<Shared>>, request: Request) -> Response {
+    guard(&shared, None, request, async |request: Request| {
+        let detail = format!("{} is no method of {}", request.method(), request.uri().path());
+        Problem::new(Kind::Method, detail).into_response()
+    })
+    .await
 }
 
 /// An answer of one JSON value.

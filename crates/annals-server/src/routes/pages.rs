@@ -1,16 +1,13 @@
 //! The web pages: one document for every address below `/ui/`, and the files that it loads. They hold no data; what they show they ask the API for.
 
-use std::sync::Arc;
-
-use axum::Router;
 use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, ETAG, IF_NONE_MATCH, LOCATION, REFERRER_POLICY};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 
+use super::gate::Routes;
 use super::typed;
 use crate::problem::{Kind, Problem};
-use crate::shared::Shared;
 
 /// Scripts, styles and data from this server alone; none within a page.
 const POLICY: HeaderValue = HeaderValue::from_static(
@@ -65,12 +62,13 @@ static FILES: [File; 25] = files![
     "views/trace.js" => SCRIPT,
 ];
 
-pub(super) fn routes() -> Router<Arc<Shared>> {
-    Router::new()
-        .route("/ui", get(async || lead()))
-        .route("/ui/", get(page))
-        .route("/ui/{*view}", get(page))
-        .route("/ui/assets/{*name}", get(file))
+pub(super) fn routes() -> Routes {
+    vec![
+        ("/ui", get(async || lead())),
+        ("/ui/", get(page)),
+        ("/ui/{*view}", get(page)),
+        ("/ui/assets/{*name}", get(file)),
+    ]
 }
 
 /// Leads a browser to the pages.

@@ -6,19 +6,18 @@ use std::time::{Duration, Instant};
 
 use annals::Position;
 use annals::cqrs::{FailedEvent, Letter, Processor, ProcessorState, ProcessorStatus, StopReason};
-use axum::Router;
 use axum::http::StatusCode;
 use axum::response::Response;
 use axum::routing::{get, post};
 use serde_json::{Value, json as value};
 use tokio::time::sleep;
 
+use super::gate::Routes;
 use super::letters::{describe_letter, describe_letters, no_letter, position};
 use super::{json, page};
 use crate::call::Call;
 use crate::problem::{Kind, Problem};
 use crate::program::{DeadLetters, Program};
-use crate::shared::Shared;
 use crate::work;
 
 /// The default time for which a request to pause waits.
@@ -28,20 +27,25 @@ const PAUSE_TICK: Duration = Duration::from_millis(10);
 /// The time after which a retry of all letters starts no further aggregate.
 const RETRY_TIME: Duration = Duration::from_secs(20);
 
-pub(super) fn reads() -> Router<Arc<Shared>> {
-    Router::new()
-        .route("/processors", get(list))
-        .route("/processors/{processor}", get(one))
-        .route("/processors/{processor}/dead-letters", get(letters))
+pub(super) fn reads() -> Routes {
+    vec![
+        ("/v1/processors", get(list)),
+        ("/v1/processors/{processor}", get(one)),
+        ("/v1/processors/{processor}/dead-letters", get(letters)),
+    ]
 }
 
-pub(super) fn controls() -> Router<Arc<Shared>> {
-    Router::new()
-        .route("/processors/{processor}/pause", post(pause))
-        .route("/processors/{processor}/resume", post(resume))
-        .route("/processors/{processor}/dead-letters/retry", post(retry_all))
-        .route("/processors/{processor}/dead-letters/{position}/retry", post(retry))
-        .route("/processors/{processor}/dead-letters/{position}/discard", post(discard))
+pub(super) fn controls() -> Routes {
+    vec![
+        ("/v1/processors/{processor}/pause", post(pause)),
+        ("/v1/processors/{processor}/resume", post(resume)),
+        ("/v1/processors/{processor}/dead-letters/retry", post(retry_all)),
+        ("/v1/processors/{processor}/dead-letters/{position}/retry", post(retry)),
+        (
+            "/v1/processors/{processor}/dead-letters/{position}/discard",
+            post(discard),
+        ),
+    ]
 }
 
 /// The program of the namespace.

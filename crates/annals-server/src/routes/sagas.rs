@@ -4,36 +4,37 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use annals::cqrs::{SagaError, SagaPhase, SagaStatus};
-use axum::Router;
 use axum::http::StatusCode;
 use axum::response::Response;
 use axum::routing::{get, post};
 use serde::Deserialize;
 use serde_json::{Value, json as value};
 
+use super::gate::Routes;
 use super::processors::program;
 use super::{json, page};
 use crate::body::Content;
 use crate::call::Call;
 use crate::problem::{Kind, Problem};
 use crate::program::Instances;
-use crate::shared::Shared;
 use crate::work;
 
 /// Bytes of the reason of an abandonment, at most.
 const REASON_BYTES_MAX: usize = 4_096;
 
-pub(super) fn reads() -> Router<Arc<Shared>> {
-    Router::new()
-        .route("/sagas", get(list))
-        .route("/sagas/{saga}/instances", get(instances))
-        .route("/sagas/{saga}/instances/{key}", get(one))
+pub(super) fn reads() -> Routes {
+    vec![
+        ("/v1/sagas", get(list)),
+        ("/v1/sagas/{saga}/instances", get(instances)),
+        ("/v1/sagas/{saga}/instances/{key}", get(one)),
+    ]
 }
 
-pub(super) fn controls() -> Router<Arc<Shared>> {
-    Router::new()
-        .route("/sagas/{saga}/instances/{key}/retry", post(retry))
-        .route("/sagas/{saga}/instances/{key}/abandon", post(abandon))
+pub(super) fn controls() -> Routes {
+    vec![
+        ("/v1/sagas/{saga}/instances/{key}/retry", post(retry)),
+        ("/v1/sagas/{saga}/instances/{key}/abandon", post(abandon)),
+    ]
 }
 
 /// The instances of the saga that the path names.

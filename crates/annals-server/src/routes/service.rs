@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use annals::Durability;
-use axum::Router;
 use axum::extract::{RawPathParams, State};
 use axum::http::header::ACCEPT;
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
@@ -11,6 +10,7 @@ use axum::response::Response;
 use axum::routing::get;
 use serde_json::{Value, json as value};
 
+use super::gate::Routes;
 use super::{json, pages, typed};
 use crate::call::Call;
 use crate::openapi;
@@ -20,18 +20,19 @@ use crate::shared::{DEFAULT, Shared, Stage, is_ephemeral};
 use crate::work;
 
 /// The routes outside of namespaces that say something of all stores.
-pub(super) fn private_routes() -> Router<Arc<Shared>> {
-    Router::new().route("/", get(home)).route("/metrics", get(metrics))
+pub(super) fn private_routes() -> Routes {
+    vec![("/", get(home)), ("/metrics", get(metrics))]
 }
 
 /// The routes that return no data of a store, except whether it works.
-pub(super) fn public_routes() -> Router<Arc<Shared>> {
-    Router::new()
-        .route("/healthz", get(healthy))
-        .route("/readyz", get(ready))
-        .route("/openapi.json", get(document))
-        .route("/problems", get(problems))
-        .route("/problems/{name}", get(problem))
+pub(super) fn public_routes() -> Routes {
+    vec![
+        ("/healthz", get(healthy)),
+        ("/readyz", get(ready)),
+        ("/openapi.json", get(document)),
+        ("/problems", get(problems)),
+        ("/problems/{name}", get(problem)),
+    ]
 }
 
 /// The description of the server; a browser is redirected to the pages.

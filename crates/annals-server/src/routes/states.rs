@@ -1,25 +1,22 @@
 //! The states of the aggregates that a mounted program folds from their events.
 
-use std::sync::Arc;
-
 use annals::Version;
-use axum::Router;
 use axum::http::StatusCode;
 use axum::response::Response;
 use axum::routing::get;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
+use super::gate::Routes;
 use super::processors::program;
 use super::{await_visible, json, streams};
 use crate::call::Call;
 use crate::problem::{Kind, Problem};
-use crate::shared::Shared;
 use crate::wire::query::wait;
 use crate::work;
 
-pub(super) fn reads() -> Router<Arc<Shared>> {
-    Router::new().route("/streams/{aggregateId}/state", get(state))
+pub(super) fn reads() -> Routes {
+    vec![("/v1/streams/{aggregateId}/state", get(state))]
 }
 
 #[derive(Serialize)]

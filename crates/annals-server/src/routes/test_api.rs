@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use annals::{Clock as _, Timestamp};
-use axum::Router;
 use axum::extract::{FromRequestParts, RawPathParams, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode};
@@ -13,6 +12,7 @@ use axum::routing::{delete, get, post};
 use serde::Deserialize;
 use serde_json::json as value;
 
+use super::gate::Routes;
 use super::json;
 use crate::body::Content;
 use crate::namespaces::{Fresh, TestClock};
@@ -25,15 +25,16 @@ use crate::tokens::{Role, permit};
 /// The longest step of a clock: a hundred years.
 const STEP_SECONDS_MAX: f64 = 100.0 * 366.0 * 86_400.0;
 
-pub(super) fn routes() -> Router<Arc<Shared>> {
-    Router::new()
-        .route("/test", delete(remove))
-        .route("/test/reset", post(reset))
-        .route("/test/snapshots", post(keep))
-        .route("/test/snapshots/{snapshot}/restore", post(restore))
-        .route("/test/fork/{name}", post(fork))
-        .route("/test/clock", get(show_clock).put(set_clock))
-        .route("/test/clock/advance", post(advance_clock))
+pub(super) fn routes() -> Routes {
+    vec![
+        ("/v1/test", delete(remove)),
+        ("/v1/test/reset", post(reset)),
+        ("/v1/test/snapshots", post(keep)),
+        ("/v1/test/snapshots/{snapshot}/restore", post(restore)),
+        ("/v1/test/fork/{name}", post(fork)),
+        ("/v1/test/clock", get(show_clock).put(set_clock)),
+        ("/v1/test/clock/advance", post(advance_clock)),
+    ]
 }
 
 /// The namespace and the other segment of a path. The namespace need not exist.

@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use axum::Router;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 use axum::routing::{delete, get};
 use serde_json::json as value;
 
+use super::gate::Routes;
 use super::json;
 use super::test_api::Target;
 use crate::body::Content;
@@ -16,10 +16,11 @@ use crate::problem::{Kind, Problem};
 use crate::shared::Shared;
 use crate::test_state::{Faults, Rule};
 
-pub(super) fn routes() -> Router<Arc<Shared>> {
-    Router::new()
-        .route("/test/faults", get(list).post(add).delete(clear))
-        .route("/test/faults/{rule}", delete(remove))
+pub(super) fn routes() -> Routes {
+    vec![
+        ("/v1/test/faults", get(list).post(add).delete(clear)),
+        ("/v1/test/faults/{rule}", delete(remove)),
+    ]
 }
 
 /// `GET /test/faults`

@@ -5,8 +5,7 @@ use std::sync::Arc;
 
 use annals::{Appended, Expected, Store};
 use axum::body::Body;
-use axum::extract::rejection::RawPathParamsRejection;
-use axum::extract::{FromRequest as _, MatchedPath, RawPathParams, Request, State};
+use axum::extract::{FromRequest as _, FromRequestParts as _, RawPathParams, Request};
 use axum::http::{HeaderName, HeaderValue, Uri};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
@@ -46,29 +45,25 @@ struct Seen {
 }
 
 /// Runs a request as the rules of its namespace say, and keeps what came of it.
-pub(super) async fn layer(
-    State(shared): State<Arc<Shared>>,
-    path: MatchedPath,
-    params: Result<RawPathParams, RawPathParamsRejection>,
-    request: Request,
-    next: Next,
-) -> Response {
-    let Some(seen) = Seen::of(&shared, &path, params.ok().as_ref(), &request) else {
+pub(super) async fn run(shared: &Arc<Shared>, path: &'static str, request: Request, next: Next) -> Response {
+    let (mut parts, body) = request.into_parts();
+    let params = RawPathParams::from_request_parts(&mut parts, &()).await;
+    let request = Request::from_parts(parts, body);
+    let Some(seen) = Seen::of(shared, path, params.ok().as_ref(), &request) else {
         return next.run(request).await;
     };
-    let (strike, response) = match strike(&shared, &seen, request).await {
+    let (strike, response) = match strike(shared, &seen, request).await {
         Ok((None, request)) => (None, next.run(request).await),
-        Ok((Some(strike), request)) => (Some(strike), seen.fail(&shared, strike, request, next).await),
+        Ok((Some(strike), request)) => (Some(strike), seen.fail(shared, strike, request, next).await),
         Err(problem) => (None, problem.into_response()),
     };
-    seen.record(&shared, strike, &response);
+    seen.record(shared, strike, &response);
     response
 }
 
 impl Seen {
-    fn of(shared: &Shared, path: &MatchedPath, params: Option<&RawPathParams>, request: &Request) -> Option<Self> {
-        let route = path.as_str().replacen("/v1/ns/{namespace}/", "/v1/", 1);
-        let operation = shared.metrics.operations.of(method_name(request.method()), &route)?;
+    fn of(shared: &Shared, path: &'static str, params: Option<&RawPathParams>, request: &Request) -> Option<Self> {
+        let operation = shared.metrics.operations.of(method_name(request.method()), path)?;
         let segment = |name: &str| {
             let mut found = params.into_iter().flatten().filter(|(own, _)| *own == name);
             found.next().map(|(_, value)| value.to_owned())

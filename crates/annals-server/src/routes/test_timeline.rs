@@ -1,23 +1,20 @@
 //! With the test API, what happened in a namespace.
 
-use std::sync::Arc;
-
-use axum::Router;
 use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::response::Response;
 use axum::routing::get;
 
+use super::gate::Routes;
 use super::{NDJSON, json, page, typed};
 use crate::call::{Accepted, Call};
 use crate::problem::{Kind, Problem};
-use crate::shared::Shared;
 use crate::test_state::Slice;
 
 /// Entries that the timeline no longer has.
 const DROPPED: HeaderName = HeaderName::from_static("annals-dropped-entries");
 
-pub(super) fn routes() -> Router<Arc<Shared>> {
-    Router::new().route("/test/timeline", get(timeline))
+pub(super) fn routes() -> Routes {
+    vec![("/v1/test/timeline", get(timeline))]
 }
 
 /// `GET /test/timeline`

@@ -5,13 +5,13 @@ use std::time::{Duration, Instant};
 
 use annals::Position;
 use annals::cqrs::{ProcessorState, ProcessorStatus};
-use axum::Router;
 use axum::http::StatusCode;
 use axum::response::Response;
 use axum::routing::get;
 use serde_json::{Value, json as value};
 use tokio::time::sleep;
 
+use super::gate::Routes;
 use super::groups::{describe_status, place};
 use super::json;
 use super::processors::{describe, processor, program};
@@ -24,13 +24,13 @@ use crate::work;
 const TICK: Duration = Duration::from_millis(10);
 
 /// For programs that have processors.
-pub(super) fn routes() -> Router<Arc<Shared>> {
-    Router::new().route("/processors/{processor}/wait", get(processor_wait))
+pub(super) fn routes() -> Routes {
+    vec![("/v1/processors/{processor}/wait", get(processor_wait))]
 }
 
 /// For test suites.
-pub(super) fn test_routes() -> Router<Arc<Shared>> {
-    Router::new().route("/test/wait", get(wait))
+pub(super) fn test_routes() -> Routes {
+    vec![("/v1/test/wait", get(wait))]
 }
 
 /// A time that is given to what is waited for.
