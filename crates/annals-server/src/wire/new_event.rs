@@ -1,5 +1,7 @@
 //! New events from JSON: one, a list, or NDJSON. Everything is read before anything is appended.
 
+use std::borrow::Cow;
+
 use annals::{ContentType, NewEvent, Timestamp};
 use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
@@ -110,7 +112,7 @@ pub(crate) fn payload(name: &str, json: Option<&RawValue>, digits: Option<String
         (Some(_), Some(_)) => Err(format!("{name} and {name}Hex are both there: leave one out")),
         (Some(json), None) => {
             check_depth(name, json.get())?;
-            Ok(json.get().replace(['\n', '\r'], " ").into_bytes())
+            Ok(on_one_line(json.get()).into_owned().into_bytes())
         }
         (None, Some(digits)) => {
             hex::decode(&digits).ok_or_else(|| format!("{name}Hex must be hexadecimal digits, two for each byte"))
@@ -119,8 +121,27 @@ pub(crate) fn payload(name: &str, json: Option<&RawValue>, digits: Option<String
     }
 }
 
+/// JSON without line ends, which can only be between tokens, where a space says the same.
+fn on_one_line(json: &str) -> Cow<'_, str> {
+    if json.contains(['\n', '\r']) {
+        Cow::Owned(json.replace(['\n', '\r'], " "))
+    } else {
+        Cow::Borrowed(json)
+    }
+}
+
 /// Raw values are not descended into when they are read, so that their depth is not checked there.
 pub(crate) fn check_depth(name: &str, json: &str) -> Result<(), String> {
+    // No JSON is deeper than it has brackets, most of which need no look at its texts.
+    if json
+        .bytes()
+        .filter(|byte| matches!(byte, b'[' | b'{'))
+        .take(DEPTH_MAX + 1)
+        .count()
+        <= DEPTH_MAX
+    {
+        return Ok(());
+    }
     let (mut depth, mut in_text, mut escaped) = (0_usize, false, false);
     for byte in json.bytes() {
         match byte {
@@ -160,7 +181,7 @@ impl Members {
             rest.push(if rest.is_empty() { b'{' } else { b',' });
             rest.extend(serde_json::Value::from(name).to_string().as_bytes());
             rest.push(b':');
-            rest.extend(value.get().replace(['\n', '\r'], " ").as_bytes());
+            rest.extend(on_one_line(value.get()).as_bytes());
         }
         if !rest.is_empty() {
             rest.push(b'}');
