@@ -21,13 +21,8 @@ pub(crate) struct Serve {
     /// The port; 0 for one that is free
     #[arg(long, default_value_t = 4280, value_name = "PORT")]
     pub(crate) port: u16,
-    /// Keep nothing: a store in memory. The default without --store, spelled out; an error with a durable store
-    #[arg(long)]
-    pub(crate) ephemeral: bool,
-    /// For test suites: namespaces at /v1/ns/NAME are made by their first append, emptied, kept, restored and forked, and their clocks moved.
-    /// Every client can wipe every store, so there is none but in memory
-    #[arg(long)]
-    pub(crate) test_api: bool,
+    #[command(flatten)]
+    pub(crate) kind: Kind,
     /// Stop as after SIGTERM when the standard input ends. A program that starts the server with a pipe takes it along however it ends, also by
     /// SIGKILL. What the input has is discarded
     #[arg(long)]
@@ -56,6 +51,22 @@ pub(crate) struct Serve {
     /// How long requests may take to finish when the server stops: 500ms, 10s, 2m
     #[arg(long, default_value = "10s", value_name = "TIME", value_parser = parse_grace)]
     pub(crate) grace: Duration,
+}
+
+/// The kind of the store.
+#[derive(Debug, Args)]
+pub(crate) struct Kind {
+    /// Keep nothing: a store in memory. The default without --store, spelled out; an error with a durable store
+    #[arg(long)]
+    pub(crate) ephemeral: bool,
+    /// Serve a replica of the store of --store, in a database or a stream, that other programs write: it follows them, and sends them what its
+    /// clients append
+    #[arg(long, conflicts_with_all = ["ephemeral", "test_api", "archive_after", "verify_daily"])]
+    pub(crate) follow: bool,
+    /// For test suites: namespaces at /v1/ns/NAME are made by their first append, emptied, kept, restored and forked, and their clocks moved.
+    /// Every client can wipe every store, so there is none but in memory
+    #[arg(long)]
+    pub(crate) test_api: bool,
 }
 
 /// Work on the store at the start and once a day, while it is served.

@@ -73,7 +73,7 @@ fn configured(mut builder: Builder, serve: &Serve, tls: Option<Tls>, daily: Opti
     for host in &serve.host {
         builder = builder.host(host);
     }
-    if serve.test_api {
+    if serve.kind.test_api {
         builder = builder.test_api();
     }
     if let Some(tls) = tls {
@@ -93,7 +93,7 @@ fn warn(serve: &Serve, is_key_open: bool, out: &mut Out<'_>) {
             "other users of this machine can read the file of --tls-key: take that away with chmod 600",
         );
     }
-    if serve.test_api {
+    if serve.kind.test_api {
         tell(out, "TEST API: EVERY CLIENT CAN WIPE EVERY STORE, AND NOTHING IS KEPT");
     }
     if serve.token_file.is_none() && !serve.listen.is_loopback() {
@@ -137,16 +137,19 @@ fn stop_at_end(mut input: impl io::Read, stop: impl FnOnce()) {
 
 /// The store that is served.
 fn open(global: &Global, serve: &Serve, out: &mut Out<'_>) -> Outcome<Store> {
+    if serve.kind.follow {
+        return follow(global);
+    }
     match &global.store {
         None | Some(Location::Memory) => Ok(Store::in_memory()),
         Some(Location::File(path)) if serve.until_stdin_ends && path.as_os_str() == "-" => Err(Failure::Usage(
             "--until-stdin-ends waits for the end of the standard input, and --store - reads a log from it: leave one out"
                 .to_owned(),
         )),
-        Some(Location::Durable(_)) if serve.ephemeral => Err(Failure::Usage(
+        Some(Location::Durable(_)) if serve.kind.ephemeral => Err(Failure::Usage(
             "--ephemeral keeps nothing, and --store or ANNALS_STORE names a durable store: leave one out".to_owned(),
         )),
-        Some(Location::Durable(_)) if serve.test_api => Err(Failure::Usage(
+        Some(Location::Durable(_)) if serve.kind.test_api => Err(Failure::Usage(
             "--test-api lets clients wipe the store, and --store or ANNALS_STORE names a durable one: leave one out"
                 .to_owned(),
         )),
@@ -159,6 +162,16 @@ fn open(global: &Global, serve: &Serve, out: &mut Out<'_>) -> Outcome<Store> {
             load(&mut loader, location, global, out)?;
             Ok(loader.store)
         }
+    }
+}
+
+/// A replica of the store, which other programs write.
+fn follow(global: &Global) -> Outcome<Store> {
+    match &global.store {
+        Some(Location::Durable(url)) => durable::follow_to_serve(url),
+        None | Some(Location::Memory | Location::File(_) | Location::Server(_)) => Err(Failure::Usage(
+            "--follow serves a replica of a store in a database or a stream: name it with --store".to_owned(),
+        )),
     }
 }
 

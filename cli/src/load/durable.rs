@@ -56,6 +56,13 @@ pub(crate) fn open_to_serve(url: &StoreUrl, out: &mut Out<'_>) -> Outcome<Store>
     open_or_make(url, builder(url).settings(Settings::default()), out)
 }
 
+/// Follows the store at `url` for a server, with the limits of the library.
+#[cfg(feature = "serve")]
+pub(crate) fn follow_to_serve(url: &StoreUrl) -> Outcome<Store> {
+    check_exists(url)?;
+    Ok(url.follow(builder(url).settings(Settings::default()))?)
+}
+
 /// Opens the store at `url` to append a whole log. There are no other readers, so only the last event is waited for.
 pub(crate) fn open_to_import(url: &StoreUrl, out: &mut Out<'_>) -> Outcome<Store> {
     let url = url.clone().with_durability(Durability::Volatile);
