@@ -132,6 +132,10 @@ fn a_stopped_processor_was_not_told_of() {
         started.expect("it starts");
         assert!(processors.step());
     });
+    assert!(
+        text.contains("process{processor=\"mailer\" events=1 position=1}: annals: a handler failed"),
+        "{text}"
+    );
     assert!(text.contains("a handler failed processor=\"mailer\""), "{text}");
     assert!(text.contains("the processor stopped processor=\"mailer\""), "{text}");
     assert!(!text.to_lowercase().contains("secret"), "{text}");

@@ -34,6 +34,12 @@ pub(crate) fn cache_asked(_outcome: crate::CacheState) {}
 
 #[cfg(feature = "cqrs")]
 #[inline]
+pub(crate) fn batch(_processor: &str, _events: usize, _position: Position) -> Option<std::convert::Infallible> {
+    None
+}
+
+#[cfg(feature = "cqrs")]
+#[inline]
 pub(crate) fn processor_changed(_processor: &str, _state: &crate::cqrs::ProcessorState) {}
 
 #[cfg(feature = "cqrs")]

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tracing::span::EnteredSpan;
-use tracing::{debug, debug_span, error, info, warn};
+use tracing::{debug, debug_span, error, field, info, warn};
 
 use crate::journal::{JournalError, RecoveryReport};
 use crate::{Error, Position};
@@ -14,23 +14,33 @@ pub(crate) struct AppendSpan(EnteredSpan);
 /// Enters the span of an append. `appends` is its number of aggregates.
 #[inline]
 pub(crate) fn append(appends: usize, events: usize) -> AppendSpan {
-    AppendSpan(debug_span!(target: "annals", "append", appends, events).entered())
+    AppendSpan(debug_span!(target: "annals", "append", appends, events, outcome = field::Empty).entered())
 }
 
 impl AppendSpan {
     /// Tells how the append ended, with its last position, and leaves the span.
     #[inline]
     pub(crate) fn end(self, result: Result<Option<Position>, &Error>) {
-        match result {
-            Ok(Some(Position(position))) => debug!(target: "annals", position, "appended"),
-            Ok(None) => {}
+        let outcome = match result {
+            Ok(Some(Position(position))) => {
+                debug!(target: "annals", position, "appended");
+                "success"
+            }
+            Ok(None) => "success",
             Err(Error::Failed { .. } | Error::Corrupt { .. } | Error::Unavailable { .. }) => {
                 warn!(target: "annals", "the append failed");
+                "failed"
             }
-            Err(Error::Conflict(_)) => debug!(target: "annals", "the append conflicts"),
-            Err(_) => debug!(target: "annals", "the append is refused"),
-        }
-        drop(self.0);
+            Err(Error::Conflict(_)) => {
+                debug!(target: "annals", "the append conflicts");
+                "conflict"
+            }
+            Err(_) => {
+                debug!(target: "annals", "the append is refused");
+                "refused"
+            }
+        };
+        self.0.record("outcome", outcome);
     }
 }
 
@@ -58,6 +68,13 @@ pub(crate) fn journal_failed(error: &JournalError) {
 #[inline]
 pub(crate) fn cache_asked(outcome: crate::CacheState) {
     tracing::trace!(target: "annals", ?outcome, "the cache was asked");
+}
+
+/// Enters the span of a batch of a processor, until the result is dropped. A batch without events has none.
+#[cfg(feature = "cqrs")]
+pub(crate) fn batch(processor: &str, events: usize, position: Position) -> Option<EnteredSpan> {
+    let position = position.0;
+    (events > 0).then(|| debug_span!(target: "annals", "process", processor, events, position).entered())
 }
 
 #[cfg(feature = "cqrs")]

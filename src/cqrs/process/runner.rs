@@ -12,7 +12,7 @@ use futures_core::Stream;
 use super::control::{Control, Handling, Order};
 use super::failure::panic_text;
 use super::status::{ProcessorState, StopReason};
-use crate::{Delivery, Error, Position, Query, Store, Tail, Timestamp};
+use crate::{Delivery, Error, Position, Query, Store, Tail, Timestamp, telemetry};
 
 /// Deliveries handed to a sink at once.
 const BATCH: usize = 256;
@@ -159,6 +159,7 @@ impl<S: Sink> Runner<S> {
 
     fn feed(&mut self, batch: &[Delivery], position: Position) -> Result<(), StopReason> {
         let _handling = Handling::of(self.control.name());
+        let _span = telemetry::batch(self.control.name(), batch.len(), position);
         let sink = &mut self.sink;
         caught(|| sink.handle(batch, position))
     }
