@@ -73,7 +73,7 @@ where
         _ if head_bytes(&request) > shared.limits.header_bytes => {
             StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE.into_response()
         }
-        Ok(()) => answer(shared, run(request)).instrument(span).await,
+        Ok(()) => answer(shared, run(request)).instrument(span.clone()).await,
         Err(problem) => problem.into_response(),
     };
     if has_body && !consumed.0.load(Ordering::Relaxed) {
@@ -92,6 +92,7 @@ where
         took: began.elapsed(),
     };
     shared.metrics.answered(&answered);
+    logs::ended(&span, &answered);
     let namespace = found.and_then(|found| found.namespace.as_deref());
     logs::answered(&id, &answered, namespace);
     if answered.problem == Some(Kind::JournalFailed) {

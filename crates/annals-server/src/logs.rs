@@ -23,7 +23,9 @@ pub(crate) fn request(id: &HeaderValue, method: &'static str) -> Span {
         id = text(id),
         method,
         route = field::Empty,
-        namespace = field::Empty
+        namespace = field::Empty,
+        status = field::Empty,
+        problem = field::Empty
     )
 }
 
@@ -43,6 +45,15 @@ pub(crate) fn found(route: &str, namespace: Option<&str>) {
     span.record("route", route);
     if let Some(namespace) = known(namespace) {
         span.record("namespace", namespace);
+    }
+}
+
+/// Adds the status and the problem of the answer to the span of the request.
+pub(crate) fn ended(span: &Span, answered: &Answered) {
+    // Signed: what exports spans keeps it a number.
+    span.record("status", i64::from(answered.status.as_u16()));
+    if let Some(problem) = answered.problem {
+        span.record("problem", problem.name());
     }
 }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
+use tracing::Span;
 
 use crate::problem::{Kind, Problem};
 use crate::shared::Shared;
@@ -28,7 +29,7 @@ pub(crate) async fn write<T: Send + 'static>(
     run_in(&shared.writers, shared, work).await
 }
 
-/// Runs `work` when a place is free. It runs to its end even if the request is dropped, and holds its place until then.
+/// Runs `work` when a place is free, in the span of the request. It runs to its end even if the request is dropped, and holds its place until then.
 async fn run_in<T: Send + 'static>(
     places: &Arc<Semaphore>,
     shared: &Shared,
@@ -38,8 +39,10 @@ async fn run_in<T: Send + 'static>(
     let Ok(Ok(place)) = timeout(shared.limits.worker_wait, place).await else {
         return Err(Problem::new(Kind::Busy, "every worker of the server is in use"));
     };
+    let span = Span::current();
     let working = tokio::task::spawn_blocking(move || {
-        let result = work();
+        let result = span.in_scope(work);
+        drop(span);
         drop(place);
         result
     });
