@@ -11,6 +11,8 @@ pub mod load;
 #[cfg(feature = "serve")]
 mod log;
 mod mcp;
+#[cfg(feature = "serve")]
+mod otlp;
 mod output;
 mod watch;
 mod when;

@@ -8,11 +8,12 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::fmt::{self, MakeWriter};
-use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::args::serve::{Form, Level};
 use crate::exit::{Failure, Outcome};
+use crate::otlp::Spans;
 
 /// Lines that wait to be written, at most; later ones are counted, and lost.
 const WAITING_MAX: usize = 4_096;
@@ -70,12 +71,12 @@ impl<'a> MakeWriter<'a> for Lines {
 #[must_use = "`end` writes the last lines"]
 pub(crate) struct Log(Sender<Message>);
 
-/// Starts the log. To be called once.
+/// Starts the log, and the export of spans if there is one. To be called once.
 ///
 /// # Errors
 ///
 /// [`Failure::Runtime`] if the thread cannot be started.
-pub(crate) fn start(level: Level, form: Form) -> Outcome<Log> {
+pub(crate) fn start(level: Level, form: Form, spans: Option<&Spans>) -> Outcome<Log> {
     let (sender, receiver) = bounded(WAITING_MAX);
     let lost = Arc::new(AtomicU64::new(0));
     let lines = Lines {
@@ -89,14 +90,18 @@ pub(crate) fn start(level: Level, form: Form) -> Outcome<Log> {
     let targets = Targets::new()
         .with_target("annals", level)
         .with_target("annals_server", level);
-    let registry = tracing_subscriber::registry().with(targets);
     let layer = fmt::layer().with_writer(lines).with_target(false);
-    let started = match form {
-        Form::Text => registry.with(layer).try_init(),
-        Form::Json => registry
-            .with(layer.json().flatten_event(true).with_span_list(false))
-            .try_init(),
+    let layer = match form {
+        Form::Text => layer.with_filter(targets).boxed(),
+        Form::Json => layer
+            .json()
+            .flatten_event(true)
+            .with_span_list(false)
+            .with_filter(targets)
+            .boxed(),
     };
+    let layers: Vec<_> = std::iter::once(layer).chain(spans.map(Spans::layer)).collect();
+    let started = tracing_subscriber::registry().with(layers).try_init();
     started.map_err(|error| Failure::Runtime(format!("cannot start the log: {error}")))?;
     Ok(Log(sender))
 }

@@ -48,6 +48,10 @@ pub(crate) struct Serve {
     /// The form of the log
     #[arg(long, default_value = "text", value_name = "FORM")]
     pub(crate) log_format: Form,
+    /// Send spans of requests, appends and processors to this receiver of OpenTelemetry, such as `http://127.0.0.1:4318`; `/v1/traces` is added. Spans have no
+    /// payloads and no parameters. For programs that are built with the feature `otlp`
+    #[arg(long, value_name = "URL")]
+    pub(crate) otlp: Option<String>,
     /// How long requests may take to finish when the server stops: 500ms, 10s, 2m
     #[arg(long, default_value = "10s", value_name = "TIME", value_parser = parse_grace)]
     pub(crate) grace: Duration,

@@ -16,6 +16,7 @@ use crate::interrupt;
 use crate::load::loader::Loader;
 use crate::load::{Location, durable};
 use crate::log;
+use crate::otlp::{self, Spans};
 use crate::output::text::{clean, counted};
 use crate::output::{Format, Out};
 
@@ -33,8 +34,17 @@ pub(crate) fn run(global: &Global, serve: &Serve, out: &mut Out<'_>) -> Outcome 
     let tokens = serve.token_file.as_deref().map(Token::read_file).transpose()?;
     let tls = tls(serve)?;
     // Before the store is opened: its recovery is in the log.
-    let log = log::start(serve.log, serve.log_format)?;
+    let spans = serve.otlp.as_deref().map(otlp::start).transpose()?;
+    let log = log::start(serve.log, serve.log_format, spans.as_ref())?;
     let ended = until_stopped(global, serve, (listener, tokens.unwrap_or_default(), tls), out);
+    let lost = spans.map_or(0, Spans::end);
+    if lost > 0 {
+        let lost = counted(lost, "span");
+        tell(
+            out,
+            &format!("{lost} not exported: the receiver of --otlp did not take all in time"),
+        );
+    }
     if !log.end() {
         tell(
             out,

@@ -29,6 +29,7 @@ mod interrupted;
 mod lists;
 mod looks;
 mod mcp;
+mod otlp;
 mod packages;
 mod paged;
 mod payloads;
