@@ -3,9 +3,14 @@
 #![cfg(unix)]
 
 use std::io::{Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::thread::JoinHandle;
+use std::time::Duration;
 
+use annals::{Budget, Settings, Store, WhenFull};
+use annals_server::{Limits, Server, Stop, stop_signal};
 use serde_json::Value;
 
 use crate::serve::Served;
@@ -223,4 +228,105 @@ fn a_namespace_of_a_server_was_not_written() {
     assert_eq!(count(&served), 0);
     let (_, body) = served.send("GET", "/v1/ns/tenant/count", "").unwrap();
     assert_eq!(body, "{\"count\":1}");
+}
+
+/// A server in this process, with limits that the program has no flags for.
+struct Limited {
+    address: String,
+    store: Store,
+    stop: Stop,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Limited {
+    fn start(settings: Settings, body_bytes: usize) -> Self {
+        let store = Store::builder().settings(settings).open().unwrap();
+        let limits = Limits::default().body_bytes(body_bytes);
+        let server = Server::builder(store.clone()).limits(limits).build().unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let (stop, stopped) = stop_signal();
+        let run = move || drop(server.run(listener, stopped, Duration::from_secs(10)).unwrap());
+        Self {
+            address,
+            store,
+            stop,
+            thread: Some(std::thread::spawn(run)),
+        }
+    }
+
+    fn import(&self, file: &Path, more: &[&str]) -> Ran {
+        let url = format!("http://{}", self.address);
+        run(program().args(["--store", &url, "import"]).args(more).arg(file))
+    }
+}
+
+impl Drop for Limited {
+    fn drop(&mut self) {
+        self.stop.stop();
+        self.thread.take().unwrap().join().unwrap();
+    }
+}
+
+#[test]
+fn a_full_store_was_tried_again_or_taken_for_a_bad_line() {
+    let folder = Folder::new();
+    let whole = folder.file("log.jsonl", log(2_500).concat());
+    let budget = Budget::default().events(1_500).when_full(WhenFull::Refuse);
+    let server = Limited::start(Settings::default().budget(budget), 16 << 20);
+    // The first request has 1,000 events; the second has no room, and none of its events is stored.
+    for _ in 0..2 {
+        let ran = server.import(&whole, &["--skip-bad"]);
+        assert_eq!(ran.code, 1, "{}", ran.stderr);
+        assert!(!ran.stderr.contains("waiting until"), "{}", ran.stderr);
+        assert!(
+            ran.stderr.contains("run the same command again to go on"),
+            "{}",
+            ran.stderr
+        );
+        assert_eq!(server.store.visible().0, 1_000);
+    }
+    // 507 is not split as 413 is: each import has sent one request too many.
+    let url = format!("http://{}/metrics", server.address);
+    let text = http_get(&url);
+    assert!(text.contains("http_problems_total{type=\"store-full\"} 2\n"), "{text}");
+}
+
+fn http_get(url: &str) -> String {
+    let (address, path) = url.strip_prefix("http://").unwrap().split_once('/').unwrap();
+    let mut stream = TcpStream::connect(address).unwrap();
+    let head = format!("GET /{path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+    stream.write_all(head.as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+#[test]
+fn a_request_larger_than_a_body_lost_its_events() {
+    let folder = Folder::new();
+    let whole = folder.file("log.jsonl", log(1_200).concat());
+    // The program sends 1,000 events at once, of which about 100 fit.
+    let server = Limited::start(Settings::default(), 64 << 10);
+    server.import(&whole, &[]).ok();
+    assert_eq!(server.store.visible().0, 1_200);
+    assert!(http_get(&format!("http://{}/metrics", server.address)).contains("{type=\"body-too-large\"}"));
+}
+
+#[test]
+fn an_event_larger_than_a_body_stopped_the_others() {
+    let folder = Folder::new();
+    let mut lines = log(20);
+    let text = "x".repeat(100 << 10);
+    let large =
+        format!("{{\"aggregateId\":\"a\",\"aggregateType\":\"A\",\"eventType\":\"Large\",\"eventData\":\"{text}\"}}\n");
+    lines.insert(10, large);
+    let whole = folder.file("log.jsonl", lines.concat());
+    let server = Limited::start(Settings::default(), 64 << 10);
+    let ran = server.import(&whole, &[]);
+    assert_eq!(ran.code, 3, "{}", ran.stderr);
+    assert!(ran.stderr.contains("log.jsonl: line 11"), "{}", ran.stderr);
+    assert_eq!(server.store.visible().0, 10, "those before it");
+    server.import(&whole, &["--skip-bad"]).ok();
+    assert_eq!(server.store.visible().0, 20);
 }
