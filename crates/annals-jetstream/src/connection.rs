@@ -23,6 +23,8 @@ const OPEN: Duration = Duration::from_secs(10);
 /// How long one request may take.
 const REQUEST: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_millis(100);
+/// The client looks for another server of the cluster after three of these without an answer.
+const PING: Duration = Duration::from_secs(2);
 /// The first version whose streams with replicas are stores: the one with which races were tried, each of which had one winner.
 const REPLICAS_SINCE: (i64, i64, i64) = (2, 15, 0);
 
@@ -205,6 +207,7 @@ async fn client(address: &Address) -> Result<Client, JournalError> {
     let mut options = ConnectOptions::new()
         .name("annals")
         .connection_timeout(REQUEST)
+        .ping_interval(PING)
         .request_timeout(Some(REQUEST));
     if let Some((user, password)) = address.login.clone() {
         options = options.user_and_password(user, password);

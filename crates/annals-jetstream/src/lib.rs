@@ -26,10 +26,20 @@
 //! # What an acknowledgement means
 //!
 //! The store reports an append as [synced](annals::Durability::Synced) when the server has acknowledged it. What this means depends on the stream:
-//! with one replica (`?replicas=1`, the default), the message is in the files of one server, which by default syncs them every two minutes,
-//! so it survives the end of the server's process, and may be lost with the power of its machine. With three replicas a majority has it. Replicas need NATS 2.15
-//! or later: a cluster of 2.9.10 took two appends at once to one aggregate. Clusters are not among the tests of this crate yet.
-//! `sync_interval: always` in the server's configuration syncs each message before it is acknowledged.
+//!
+//! - With one replica (`?replicas=1`, the default), the message is in the files of one server. It survives the end of the server's process.
+//! - With three replicas (`?replicas=3`), a majority of the servers has the message in its files. It survives the loss of one server: the others elect
+//!   a leader within seconds, and appends go on. Without a majority, appends fail with [`Error::Unavailable`] after 30 seconds.
+//!
+//! In both cases a server syncs its files every two minutes by default, not before it acknowledges. So the machine of the only replica, or a majority of the
+//! machines at once, may lose acknowledged events with their power. `sync_interval: always` in the configuration of the servers syncs each message
+//! before it is acknowledged.
+//!
+//! Replicas need NATS 2.15 or later: a cluster of 2.9.10 took two appends at once to one aggregate. The tests of this crate kill and stop the servers of a
+//! cluster of three under load, on one machine, and check that the history of appends, conflicts and reads is linearizable. They do not cut its power.
+//!
+//! A server that led the stream, and was cut off, may tell an old end of it for the moment until it learns of the new leader. A conflict may then name a
+//! version that is older than the last one. An append is never taken by such a server.
 //!
 //! When the answer to a publish is lost, the store reads the stream to learn whether the message arrived. The server stores a message only if the last
 //! one of its aggregate is the one that the writer knows. So it refuses a second attempt if the first has arrived, and the ids of the events show whose message it is.

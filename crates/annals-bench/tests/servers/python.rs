@@ -7,7 +7,6 @@ use std::process::{Command, Stdio};
 use crate::cluster::apt_get;
 
 const REQUIREMENTS: &str = include_str!("requirements.txt");
-const REQUIREMENTS_PATH: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/servers/requirements.txt");
 
 /// The program `name` of a package of `requirements.txt`, all of which are installed for the first test that wants one.
 pub(crate) fn program(name: &str) -> PathBuf {
@@ -18,13 +17,15 @@ pub(crate) fn program(name: &str) -> PathBuf {
     turn.lock().expect("a file can be locked");
     let (environment, installed) = (folder.join("environment"), folder.join("installed.txt"));
     if fs::read_to_string(&installed).ok().as_deref() != Some(REQUIREMENTS) {
-        install(&environment);
-        fs::write(installed, REQUIREMENTS).expect("a file can be written");
+        let wanted = folder.join("requirements.txt");
+        fs::write(&wanted, REQUIREMENTS).expect("a file can be written");
+        install(&environment, &wanted);
+        fs::rename(wanted, installed).expect("a file can be renamed");
     }
     environment.join("bin").join(name)
 }
 
-fn install(environment: &Path) {
+fn install(environment: &Path, requirements: &Path) {
     let make = || run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(environment));
     let package = ["install", "-y", "--no-install-recommends", "python3-venv"];
     let is_made = make() || ((apt_get(&package) || apt_get(&["update"]) && apt_get(&package)) && make());
@@ -40,10 +41,11 @@ fn install(environment: &Path) {
         "--only-binary",
         ":all:",
     ]);
-    pip.args(["--require-hashes", "-r", REQUIREMENTS_PATH]);
+    pip.args(["--require-hashes", "-r"]).arg(requirements);
     assert!(
         run(&mut pip),
-        "no server to test against: `pip install -r {REQUIREMENTS_PATH}` failed; it needs the package index of Python"
+        "no server to test against: `pip install -r {}` failed; it needs the package index of Python",
+        requirements.display()
     );
 }
 

@@ -12,11 +12,16 @@
 #[path = "../../../../tests/postgres/cluster.rs"]
 mod cluster;
 mod foreign;
+mod nodes;
 #[path = "../../../annals-bench/tests/servers/process.rs"]
 mod process;
 mod processes;
+#[path = "../../../annals-bench/tests/servers/python.rs"]
+mod python;
 mod restarts;
+mod three_nodes;
 
+use std::path::PathBuf;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -32,21 +37,43 @@ fn arguments(port: &str, folder: &str) -> Vec<String> {
     arguments.map(str::to_owned).to_vec()
 }
 
+/// A current server.
+fn program() -> PathBuf {
+    python::program(PROGRAM)
+}
+
 /// The server of this process. It ends with it.
 fn server() -> &'static str {
     static SERVER: OnceLock<(Process, String)> = OnceLock::new();
-    let start = || {
-        let server = Process::start(PROGRAM, arguments);
-        let url = server.url("nats");
-        (server, url)
-    };
+    let start = || with_url(Process::start_at(&program(), arguments));
     &SERVER.get_or_init(start).1
+}
+
+/// A server of Debian, which is older than batches and than the replicas of a store.
+fn old_server() -> &'static str {
+    static SERVER: OnceLock<(Process, String)> = OnceLock::new();
+    let start = || with_url(Process::start(PROGRAM, arguments));
+    &SERVER.get_or_init(start).1
+}
+
+fn with_url(server: Process) -> (Process, String) {
+    let url = server.url("nats");
+    (server, url)
+}
+
+/// A name of a stream that no other test has.
+fn new_name() -> String {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    format!("stream-{}", COUNT.fetch_add(1, Ordering::Relaxed))
 }
 
 /// The URL of a stream that no other test has.
 fn new_url() -> String {
-    static COUNT: AtomicU32 = AtomicU32::new(0);
-    format!("{}/stream-{}", server(), COUNT.fetch_add(1, Ordering::Relaxed))
+    format!("{}/{}", server(), new_name())
+}
+
+fn old_url() -> String {
+    format!("{}/{}", old_server(), new_name())
 }
 
 /// A stream for the contracts.
@@ -59,6 +86,7 @@ impl Log for Stream {
 }
 
 annals::feed_conformance!(contract, Stream(new_url()));
+annals::feed_conformance!(contract_of_an_old_server, Stream(old_url()));
 
 fn order(id: &str) -> StreamId {
     StreamId::new("Order", id)
@@ -196,9 +224,10 @@ fn a_store_that_was_only_to_be_read_was_created() {
 /// In a cluster of such servers, two appends at once to one aggregate were both taken.
 #[test]
 fn replicas_of_a_server_that_takes_two_appends_at_once_were_a_store() {
-    let url = new_url();
-    let error = annals_jetstream::open(&format!("{url}?replicas=3")).expect_err("the server is too old, or alone");
+    let url = old_url();
+    let error = annals_jetstream::open(&format!("{url}?replicas=3")).expect_err("the server is too old");
     assert!(matches!(error, Error::Unreadable { .. }), "{error:?}");
+    assert!(error.to_string().contains("use 2.15 or later"), "{error}");
     annals_jetstream::register().unwrap();
     assert_eq!(url.parse::<StoreUrl>().unwrap().exists(), Ok(false));
 }

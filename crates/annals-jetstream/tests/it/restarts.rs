@@ -8,8 +8,8 @@ use annals::journal::JournalErrorKind;
 use annals::{Error, Expected, NewEvent, Store};
 use uuid::Uuid;
 
-use crate::process::{Process, find, spawn};
-use crate::{PROGRAM, arguments, open, order};
+use crate::process::{Process, spawn};
+use crate::{arguments, open, order, program};
 
 const APPENDS: u128 = 100;
 const WRITERS: usize = 4;
@@ -24,14 +24,14 @@ fn stop(server: &mut Process) {
 /// Starts it with the same files.
 fn start(server: &mut Process) {
     let arguments = arguments(&server.port.number.to_string(), &server.folder.to_string_lossy());
-    server.guard = spawn(&find(PROGRAM).unwrap(), &arguments, &server.folder);
+    server.guard = spawn(&program(), &arguments, &server.folder);
     server.wait();
 }
 
 /// What the server has of a stream is put back to an earlier state while it is down.
 #[test]
 fn a_server_that_had_lost_messages_was_followed() {
-    let mut server = Process::start(PROGRAM, arguments);
+    let mut server = Process::start_at(&program(), arguments);
     let store = open(&format!("{}/orders", server.url("nats")));
     let append = || store.append(&order("a"), Expected::Any, vec![NewEvent::new("Placed")]);
     append().unwrap();
@@ -80,7 +80,7 @@ fn append_all(store: &Store, writer: u128, acknowledged: &AtomicUsize) {
 
 #[test]
 fn an_acknowledged_event_was_lost_or_doubled_when_the_server_was_killed() {
-    let mut server = Process::start(PROGRAM, arguments);
+    let mut server = Process::start_at(&program(), arguments);
     let url = format!("{}/orders", server.url("nats"));
     let stores = [open(&url), open(&url)];
     let acknowledged = AtomicUsize::new(0);
