@@ -6,7 +6,7 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use super::{JournalError, Recover, Recovered};
-use crate::{Appended, Expected, NewEvent, Position, Result, StreamId};
+use crate::{Appended, Error, Expected, NewEvent, Position, Result, StreamId};
 
 /// Reads the events that other processes append to a log.
 ///
@@ -53,7 +53,7 @@ pub trait Feed: Send + fmt::Debug {
 ///
 /// # Contract
 ///
-/// *Calls.* Several threads call a remote at once. The last call is `stop`; calls of `append` that are in progress then may fail.
+/// *Calls.* Several threads call a remote at once. The last call is `stop`; appends that are in progress then may fail.
 ///
 /// *Order.* When `append` returns, its events are [synced](crate::Durability::Synced). The feed passes them on, or the remote is a replica's and the
 /// feed passes them on later. Positions of one append are consecutive, and so are the versions.
@@ -76,6 +76,32 @@ pub trait Remote: Send + Sync + fmt::Debug {
     ///
     /// See the contract.
     fn append(&self, append: &RemoteAppend<'_>) -> Result<Appended>;
+
+    /// Appends to several aggregates, all or none, each of which is named once, and returns an acknowledgement for each. The positions of all events
+    /// are consecutive, in the given order. An append without events checks its expected version. [`Appended::repeated`] is set as by `append`; if only some
+    /// of the appends are stored, the call fails with [`Conflict::EventKnown`](crate::Conflict::EventKnown).
+    ///
+    /// With `unchanged_since`, the events are stored only if the log has no event after that position, at the time at which they are stored. Otherwise the
+    /// call fails with [`Conflict::Condition`](crate::Conflict::Condition) and the position of such an event. A repetition and a version conflict
+    /// are detected first.
+    ///
+    /// The default fails with [`Error::Invalid`](crate::Error::Invalid), for logs that cannot do this.
+    ///
+    /// # Errors
+    ///
+    /// See the contract.
+    fn append_all(&self, appends: &[RemoteAppend<'_>], unchanged_since: Option<Position>) -> Result<Vec<Appended>> {
+        let (_, _) = (appends, unchanged_since);
+        Err(Error::invalid(
+            "a store that follows this log appends to one aggregate at a time, and without a condition, because it cannot block the appends of the \
+             writer; open the store as its writer",
+        ))
+    }
+
+    /// Whether [`append_all`](Self::append_all) appends to several aggregates. The default is `false`.
+    fn appends_to_several(&self) -> bool {
+        false
+    }
 
     /// The longest time that the store waits, after an append, until its feed has passed the events on. Then the append fails with
     /// [`Error::Unavailable`](crate::Error::Unavailable), although its events are stored.
@@ -190,6 +216,14 @@ impl Feed for Box<dyn Feed> {
 impl Remote for Box<dyn Remote> {
     fn append(&self, append: &RemoteAppend<'_>) -> Result<Appended> {
         (**self).append(append)
+    }
+
+    fn append_all(&self, appends: &[RemoteAppend<'_>], unchanged_since: Option<Position>) -> Result<Vec<Appended>> {
+        (**self).append_all(appends, unchanged_since)
+    }
+
+    fn appends_to_several(&self) -> bool {
+        (**self).appends_to_several()
     }
 
     fn timeout(&self) -> Duration {

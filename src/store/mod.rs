@@ -200,10 +200,11 @@ impl Store {
         Arc::ptr_eq(self.engine_arc(), other.engine_arc())
     }
 
-    /// Whether another store writes, and this one follows it.
+    /// Whether appends to several aggregates, and under a condition, can be made: a store that follows needs a remote that makes them.
     #[cfg(feature = "testing")]
-    pub(crate) fn is_follower(&self) -> bool {
-        self.engine().following.is_some()
+    pub(crate) fn appends_to_several(&self) -> bool {
+        let following = self.engine().following.as_ref();
+        following.is_none_or(|following| following.remote.appends_to_several())
     }
 
     pub(crate) fn engine(&self) -> &Engine {

@@ -50,6 +50,7 @@ mod retention;
 mod rollups;
 mod saga_matrix;
 mod seed;
+mod several_elsewhere;
 mod snapshots;
 mod support;
 mod tail;

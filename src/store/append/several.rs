@@ -51,7 +51,7 @@ impl Engine {
         result
     }
 
-    fn check_appends(&self, appends: &[Append<'_>]) -> Result<SmallVec<[Hashes; 1]>> {
+    pub(in crate::store) fn check_appends(&self, appends: &[Append<'_>]) -> Result<SmallVec<[Hashes; 1]>> {
         let limits = &self.settings.limits;
         let events: usize = appends.iter().map(|part| part.events.len()).sum();
         if events.max(appends.len()) > limits.batch_events_max {
@@ -420,17 +420,17 @@ impl<'a> Locks<'a> {
 }
 
 /// A condition, prepared to be checked under the locks.
-struct Watch<'a> {
+pub(in crate::store) struct Watch<'a> {
     query: &'a Query,
     /// Created early unless the query has only a few terms, which are always valid.
     matcher: Option<Matcher>,
-    after: u64,
+    pub(in crate::store) after: u64,
     /// The aggregates that the query is limited to, if it names any.
     aggregates: Option<&'a [Name]>,
 }
 
 impl<'a> Watch<'a> {
-    fn new(engine: &Engine, condition: &'a Condition) -> Result<Self> {
+    pub(in crate::store) fn new(engine: &Engine, condition: &'a Condition) -> Result<Self> {
         let query = &condition.query;
         let after = condition.after.max(query.after).0;
         let aggregates = query.filters.iter().find_map(|filter| {
@@ -484,7 +484,7 @@ impl<'a> Watch<'a> {
     }
 
     /// Finds the first match after position `after`, up to `last`, without a lock that blocks appends for long.
-    fn first_match(&self, engine: &Engine, after: u64, last: u64) -> Result<Option<u64>> {
+    pub(in crate::store) fn first_match(&self, engine: &Engine, after: u64, last: u64) -> Result<Option<u64>> {
         let bounds = Bounds {
             after,
             until: self.until().min(last),

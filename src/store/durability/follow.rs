@@ -19,7 +19,7 @@ use crate::store::log::signal::Signal;
 use crate::store::reader::EventReader;
 use crate::store::{Engine, Store};
 use crate::worker::Worker;
-use crate::{Append, Appended, Condition, Durability, Error, Expected, NewEvent, Position, Result, StreamId};
+use crate::{Appended, Durability, Error, Expected, NewEvent, Position, Result, StreamId};
 
 /// The first wait before a retry; each wait is twice the previous one, up to a second.
 const RETRY_FIRST: Duration = Duration::from_millis(10);
@@ -28,7 +28,7 @@ const RETRY_LONGEST: Duration = Duration::from_secs(1);
 /// State shared by the following thread and appends.
 #[derive(Debug)]
 pub(crate) struct Following {
-    remote: Box<dyn Remote>,
+    pub(in crate::store) remote: Box<dyn Remote>,
     /// Why it cannot read new events now.
     fault: Mutex<Option<JournalError>>,
     stopping: AtomicBool,
@@ -44,7 +44,8 @@ impl Builder {
     /// so for a URL.
     ///
     /// An [append](Store::append) goes through the [`Remote`], and returns when this store has read the events. Appends to several aggregates or
-    /// under a condition, and changes of an aggregate, need the locks of a store and fail with [`Invalid`](Error::Invalid).
+    /// under a condition fail with [`Invalid`](Error::Invalid) unless the remote can make them. Changes of an aggregate need the locks of a store, and
+    /// always do.
     ///
     /// While the log cannot be read, reads return the events so far, and [`fault`](Store::fault) returns the error.
     ///
@@ -296,9 +297,7 @@ impl Engine {
         self.check_open()?;
         prepare::check(stream, events, &self.settings.limits)?;
         OwnIds::of(events)?;
-        let now = self.clock.now();
-        let id = |event: &NewEvent<'_>| event.id.unwrap_or_else(|| self.ids.next(now));
-        let ids: Vec<_> = events.iter().map(id).collect();
+        let ids = self.ids_of(events);
         let has_own_ids = events.iter().all(|event| event.id.is_some());
         let append = RemoteAppend::new(stream, expected, events, &ids, has_own_ids);
         let appended = following.remote.append(&append);
@@ -313,10 +312,17 @@ impl Engine {
         Ok(appended)
     }
 
+    /// The ids of events: their own, or new ones.
+    pub(in crate::store) fn ids_of(&self, events: &[NewEvent<'_>]) -> Vec<Uuid> {
+        let now = self.clock.now();
+        let id = |event: &NewEvent<'_>| event.id.unwrap_or_else(|| self.ids.next(now));
+        events.iter().map(id).collect()
+    }
+
     /// # Errors
     ///
     /// [`Error::Corrupt`] if the last event that the remote acknowledged is another one.
-    fn check_followed(&self, appended: &Appended, id: Uuid) -> Result<()> {
+    pub(in crate::store) fn check_followed(&self, appended: &Appended, id: Uuid) -> Result<()> {
         let position = appended.last_position;
         let mut reader = EventReader::new(&self.core);
         match reader.event(position.0).map(|event| event.id()) {
@@ -330,28 +336,7 @@ impl Engine {
         }
     }
 
-    /// # Errors
-    ///
-    /// [`Error::Invalid`] for several aggregates or a condition: these need the locks of the writer.
-    pub(crate) fn append_all_elsewhere(
-        &self,
-        following: &Following,
-        appends: &[Append<'_>],
-        condition: Option<&Condition>,
-    ) -> Result<Vec<Appended>> {
-        match (appends, condition) {
-            ([], None) => Ok(Vec::new()),
-            ([part], None) => self
-                .append_elsewhere(following, &part.stream, part.expected, &part.events)
-                .map(|appended| vec![appended]),
-            _ => Err(Error::invalid(
-                "a store that follows appends to one aggregate at a time, and without a condition, because it cannot block the appends of \
-                 the writer; open the store as its writer",
-            )),
-        }
-    }
-
-    fn await_followed(&self, following: &Following, appended: &Appended) -> Result<()> {
+    pub(in crate::store) fn await_followed(&self, following: &Following, appended: &Appended) -> Result<()> {
         let (log, last) = (&self.core.log, appended.last_position.0);
         let deadline = Instant::now().checked_add(following.remote.timeout());
         log.visible_signal()
@@ -378,7 +363,7 @@ impl Engine {
 ///
 /// [`Error::Corrupt`] if a remote acknowledges fewer positions or versions than events. Events of earlier appends may lie between those of an append that
 /// is repeated.
-fn check_acknowledged(appended: &Appended, count: usize) -> Result<()> {
+pub(in crate::store) fn check_acknowledged(appended: &Appended, count: usize) -> Result<()> {
     let has_all = |first: u64, last: u64| first > 0 && last >= first && last - first >= count as u64 - 1;
     let (positions, versions) = (
         (appended.first_position, appended.last_position),

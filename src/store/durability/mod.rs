@@ -7,6 +7,7 @@
 pub(crate) mod flush;
 pub(super) mod follow;
 pub(super) mod follow_future;
+mod follow_several;
 pub(super) mod recover;
 pub(crate) mod ticket;
 pub(crate) mod visible;

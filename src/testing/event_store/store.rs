@@ -16,7 +16,7 @@ impl Store {
 
 impl EventStore for Store {
     fn capabilities(&self) -> Capabilities {
-        if self.is_follower() {
+        if !self.appends_to_several() {
             return Capabilities::all()
                 .without(Capability::AppendAll)
                 .without(Capability::AppendIf);
