@@ -27,6 +27,8 @@ const PAUSE: Duration = Duration::from_millis(100);
 const PING: Duration = Duration::from_secs(2);
 /// The first version whose streams with replicas are stores: the one with which races were tried, each of which had one winner.
 const REPLICAS_SINCE: (i64, i64, i64) = (2, 15, 0);
+/// The first version whose batches are used. They exist since 2.12, but up to 2.14.3 a server may mix up the expected sequences within a batch.
+const BATCHES_SINCE: (i64, i64, i64) = (2, 15, 0);
 
 /// A runtime. When it is dropped, its tasks end.
 #[derive(Debug)]
@@ -42,6 +44,8 @@ pub(crate) struct Connection {
     pub(crate) address: Address,
     /// The most bytes of a message that the stream takes, if it has a limit of its own.
     pub(crate) message_bytes_max: Option<usize>,
+    /// Why the stream takes no batches, if it takes none.
+    pub(crate) no_batches: Option<String>,
 }
 
 /// Whether there is such a stream. Creates none.
@@ -80,6 +84,7 @@ impl Connection {
         let (tasks, (client, context, stream)) = run(address, open(address.clone()))?;
         Ok(Self {
             tasks,
+            no_batches: no_batches(&client, stream.cached_info()),
             client,
             context,
             message_bytes_max: usize::try_from(stream.cached_info().config.max_message_size)
@@ -170,7 +175,7 @@ async fn open(address: Address) -> Result<(Client, Context, Stream), JournalErro
     let client = client(&address).await?;
     check_version(&address, &client, address.replicas)?;
     let context = jetstream::new(client.clone());
-    let stream = get_or_create(&context, &address).await?;
+    let stream = get_or_create(&context, &address, has_batches(&client)).await?;
     check(&address, stream.cached_info())?;
     check_version(&address, &client, stream.cached_info().config.num_replicas)?;
     Ok((client, context, stream))
@@ -188,6 +193,24 @@ fn check_version(address: &Address, client: &Client, replicas: usize) -> Result<
         client.server_info().version
     );
     Err(JournalError::new(JournalErrorKind::Unsupported, message))
+}
+
+/// Why the stream takes no batches, if it takes none.
+fn no_batches(client: &Client, info: &Info) -> Option<String> {
+    let (major, minor, _) = BATCHES_SINCE;
+    if !has_batches(client) {
+        return Some(format!(
+            "the server is NATS {}, and atomic batches need {major}.{minor} or later",
+            client.server_info().version
+        ));
+    }
+    let reason = "the stream does not allow atomic batches (allow_atomic), because an older server created it: allow them in its configuration";
+    (!info.config.allow_atomic_publish).then(|| reason.to_owned())
+}
+
+fn has_batches(client: &Client) -> bool {
+    let (major, minor, patch) = BATCHES_SINCE;
+    client.is_server_compatible(major, minor, patch)
 }
 
 async fn has_stream(address: Address) -> Result<bool, JournalError> {
@@ -228,10 +251,10 @@ async fn client(address: &Address) -> Result<Client, JournalError> {
 }
 
 /// A server that has just started does not find its streams at once.
-async fn get_or_create(context: &Context, address: &Address) -> Result<Stream, JournalError> {
+async fn get_or_create(context: &Context, address: &Address, has_batches: bool) -> Result<Stream, JournalError> {
     let deadline = Instant::now() + REQUEST;
     loop {
-        match context.get_or_create_stream(config(address)).await {
+        match context.get_or_create_stream(config(address, has_batches)).await {
             Ok(stream) => return Ok(stream),
             Err(error) => {
                 let refused = is_refused(&error);
@@ -255,7 +278,7 @@ fn is_refused(error: &CreateStreamError) -> bool {
 }
 
 /// The settings of a new stream.
-fn config(address: &Address) -> Config {
+fn config(address: &Address, has_batches: bool) -> Config {
     Config {
         name: address.stream.clone(),
         subjects: vec![subject::all(&address.stream)],
@@ -267,6 +290,7 @@ fn config(address: &Address) -> Config {
         deny_delete: true,
         deny_purge: true,
         allow_direct: true,
+        allow_atomic_publish: has_batches,
         ..Config::default()
     }
 }

@@ -11,7 +11,7 @@ use crate::connection::Connection;
 use crate::message;
 use crate::shared::Shared;
 
-/// Events of a batch, unless one message has more.
+/// Events of a batch, unless one append has more.
 const BATCH_EVENTS: usize = 1000;
 /// How long one message may take to arrive.
 const NEXT: Duration = Duration::from_secs(3);
@@ -75,10 +75,13 @@ impl StreamFeed {
         let end = self.connection.end()?;
         self.check_end(end)?;
         let (mut batch, mut bytes, mut done) = (Batch::new(), 0, self.done);
-        while let Some(read) = self.shared.take(end, Instant::now() + NEXT)? {
-            message::place(&mut batch, &read.events, read.first);
+        while let Some((mut first, read)) = self.shared.take(end, Instant::now() + NEXT)? {
+            for events in &read.parts {
+                message::place(&mut batch, events, first);
+                first += events.len() as u64;
+            }
             bytes += read.bytes as u64;
-            done = (read.sequence, read.first + read.events.len() as u64 - 1);
+            done = (read.sequence, first - 1);
             if batch.len() >= BATCH_EVENTS {
                 into.batch(std::mem::take(&mut batch))?;
                 into.progress(read.sequence, end.max(read.sequence));

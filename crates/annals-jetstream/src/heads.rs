@@ -6,6 +6,23 @@ use annals::journal::{Batch, JournalError};
 use annals::{EventRef, Name};
 use uuid::Uuid;
 
+/// An append that was read: its messages follow each other in the stream.
+#[derive(Debug, Default)]
+pub(crate) struct Append {
+    /// The sequence of its last message.
+    pub(crate) sequence: u64,
+    /// The events of each message.
+    pub(crate) parts: Vec<Batch>,
+    /// Bytes of the messages.
+    pub(crate) bytes: usize,
+}
+
+impl Append {
+    pub(crate) fn event_count(&self) -> u64 {
+        self.parts.iter().map(|events| events.len() as u64).sum()
+    }
+}
+
 /// The end of an aggregate.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Head {
@@ -47,12 +64,23 @@ impl Heads {
         self.ids.get(&(head.number, id)).copied()
     }
 
+    /// Adds the messages of the next append.
+    ///
+    /// # Errors
+    ///
+    /// As [`add`](Self::add).
+    pub(crate) fn add_all(&mut self, append: &Append) -> Result<(), JournalError> {
+        let first = append.sequence + 1 - append.parts.len() as u64;
+        let mut parts = (first..).zip(&append.parts);
+        parts.try_for_each(|(sequence, events)| self.add(sequence, events))
+    }
+
     /// Adds the message behind the last one.
     ///
     /// # Errors
     ///
     /// [`Corrupt`](annals::journal::JournalErrorKind::Corrupt) if its events do not follow those of their aggregate.
-    pub(crate) fn add(&mut self, sequence: u64, events: &Batch) -> Result<(), JournalError> {
+    fn add(&mut self, sequence: u64, events: &Batch) -> Result<(), JournalError> {
         let Some(first) = events.events().next() else {
             return Ok(());
         };

@@ -8,31 +8,96 @@ use crate::heads::{Head, Heads, Known};
 /// What is to be done with an append.
 #[derive(Debug)]
 pub(crate) enum Verdict {
-    /// Its events are stored.
-    Stored(Appended),
+    /// Its events are stored, or it has none and fits.
+    Stored(Vec<Appended>),
     /// It does not fit. What is known may be old.
     Refused(Error),
-    /// It fits behind the message `after` of its aggregate, 0 if there is none, and its first event gets the version `first`.
-    Fits {
-        /// A sequence.
-        after: u64,
-        /// A version.
-        first: u64,
-    },
+    /// It fits at these places, one for each aggregate.
+    Fits(Vec<Place>),
 }
 
-/// Judges an append of one or more events.
-pub(crate) fn judge(heads: &Heads, append: &RemoteAppend<'_>) -> Verdict {
+/// The place of the events of one aggregate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Place {
+    /// The sequence of the last message of the aggregate, 0 if there is none.
+    pub(crate) after: u64,
+    /// The version of the first event.
+    pub(crate) first: u64,
+}
+
+/// What is known of one aggregate's part of an append.
+#[derive(Debug)]
+enum Part {
+    Stored(Appended),
+    Fits(Place),
+}
+
+/// Judges an append to one or more aggregates, which is to be stored only if there is no event after the position `unchanged_since`.
+pub(crate) fn judge(heads: &Heads, appends: &[RemoteAppend<'_>], unchanged_since: Option<Position>) -> Verdict {
+    let parts = appends.iter().map(|append| judge_part(heads, append));
+    let parts = match parts.collect::<Result<Vec<_>, Error>>() {
+        Ok(parts) => parts,
+        Err(error) => return Verdict::Refused(error),
+    };
+    let is_new =
+        |(part, append): (&Part, &RemoteAppend<'_>)| matches!(part, Part::Fits(_)) && !append.events().is_empty();
+    let has_new = parts.iter().zip(appends).any(is_new);
+    match parts.iter().zip(appends).find_map(stored) {
+        Some(known) if has_new => Verdict::Refused(known.into()),
+        None if unchanged_since.is_some_and(|position| heads.position > position.0) => {
+            let position = Position(heads.position);
+            Verdict::Refused(Conflict::Condition { position }.into())
+        }
+        None if has_new => Verdict::Fits(parts.iter().map(Part::place).collect()),
+        Some(_) | None => Verdict::Stored(acknowledgements(heads, &parts)),
+    }
+}
+
+/// The conflict of a part that is stored, if another one is not: what is stored is another append.
+fn stored((part, append): (&Part, &RemoteAppend<'_>)) -> Option<Conflict> {
+    let Part::Stored(appended) = part else { return None };
+    Some(Conflict::EventKnown {
+        stream: append.stream().clone(),
+        id: *append.ids().first()?,
+        version: appended.first_version,
+        position: appended.first_position,
+    })
+}
+
+/// A part without events ends where its aggregate ends.
+fn acknowledgements(heads: &Heads, parts: &[Part]) -> Vec<Appended> {
+    let acknowledge = |part: &Part| match part {
+        Part::Stored(appended) => *appended,
+        Part::Fits(place) => {
+            let next = (Version(place.first), Position(heads.position + 1));
+            let last = (Version(place.first - 1), Position(heads.position));
+            Appended::new(next, last, Durability::Synced)
+        }
+    };
+    parts.iter().map(acknowledge).collect()
+}
+
+impl Part {
+    /// The place of a part that is not stored.
+    fn place(&self) -> Place {
+        match self {
+            Self::Fits(place) => *place,
+            Self::Stored(_) => Place { after: 0, first: 1 },
+        }
+    }
+}
+
+fn judge_part(heads: &Heads, append: &RemoteAppend<'_>) -> Result<Part, Error> {
     let stream = append.stream();
     let Some(head) = heads.get(&stream.aggregate_id) else {
         return judge_by_version(None, append);
     };
     if head.aggregate_type != stream.aggregate_type {
-        return Verdict::Refused(of_another_type(head, append));
+        return Err(of_another_type(head, append));
     }
     let known: Vec<_> = append.ids().iter().map(|id| heads.event(head, *id)).collect();
     if let Some(appended) = whole(&known, append) {
-        return Verdict::Stored(appended);
+        return Ok(Part::Stored(appended));
     }
     let first = known
         .iter()
@@ -40,7 +105,7 @@ pub(crate) fn judge(heads: &Heads, append: &RemoteAppend<'_>) -> Verdict {
         .find_map(|(known, id)| known.map(|known| (known, *id)));
     match first {
         Some((Known { version, position }, id)) if holds(append.expected(), head.version) => {
-            Verdict::Refused(Error::from(Conflict::EventKnown {
+            Err(Error::from(Conflict::EventKnown {
                 stream: stream.clone(),
                 id,
                 version: Version(version),
@@ -51,16 +116,16 @@ pub(crate) fn judge(heads: &Heads, append: &RemoteAppend<'_>) -> Verdict {
     }
 }
 
-fn judge_by_version(head: Option<&Head>, append: &RemoteAppend<'_>) -> Verdict {
+fn judge_by_version(head: Option<&Head>, append: &RemoteAppend<'_>) -> Result<Part, Error> {
     let version = head.map_or(0, |head| head.version);
     if holds(append.expected(), version) {
         let after = head.map_or(0, |head| head.sequence);
-        return Verdict::Fits {
+        return Ok(Part::Fits(Place {
             after,
             first: version + 1,
-        };
+        }));
     }
-    Verdict::Refused(Error::from(Conflict::Version {
+    Err(Error::from(Conflict::Version {
         stream: append.stream().clone(),
         expected: append.expected(),
         actual: Version(version),

@@ -1,7 +1,7 @@
 //! Stores of Annals over one stream of NATS `JetStream`: a log that any number of processes append to at once.
 //!
-//! Each process reads the whole stream into its memory, and answers every query from there. An append is one message. It goes to the subject
-//! of its aggregate, and names the last message that the writer knows there: when another process was faster, the server refuses it, and
+//! Each process reads the whole stream into its memory, and answers every query from there. An append to one aggregate is one message. It goes to the
+//! subject of its aggregate, and names the last message that the writer knows there: when another process was faster, the server refuses it, and
 //! the append conflicts, or is tried again if any version is expected. No process needs a lease, and all are equal.
 //!
 //! ```no_run
@@ -44,16 +44,30 @@
 //! When the answer to a publish is lost, the store reads the stream to learn whether the message arrived. The server stores a message only if the last
 //! one of its aggregate is the one that the writer knows. So it refuses a second attempt if the first has arrived, and the ids of the events show whose message it is.
 //!
+//! # Several aggregates, and conditions
+//!
+//! [`append_all`](Store::append_all) publishes an atomic batch: one message for each aggregate, each with the last message that the writer knows
+//! there. The server stores all or none, at consecutive places of the stream, and a reader shows a batch only when it has read all of it. The stream needs NATS
+//! 2.15 or later: batches exist since 2.12, but up to 2.14.3 a server may mix up the expected sequences within a batch. On another server, and on a stream
+//! that an older server created, such an append fails with [`Error::Unsupported`], and names what is missing. It has at most 1,000 aggregates.
+//! A batch costs more than a message: the server makes and removes files for each.
+//!
+//! [`append_if`](Store::append_if) evaluates the condition in the memory of the process, and publishes behind the last message of the whole stream. When any
+//! other message was stored since, the server refuses it, and the store evaluates the condition again for the new events. So no append comes
+//! between the condition and its append, and a writer does not need to know which conditions others have. The price is retries: while
+//! other processes append without pause, a conditional append may take several attempts, and fails with [`Error::Unavailable`] after 30 seconds. With one aggregate it
+//! needs no batch, and works with older servers.
+//!
 //! # Limits
 //!
-//! Like all stores that follow a log, these append to one aggregate at a time, and neither truncate nor delete. A process needs 50 to 140 bytes
+//! Like all stores that follow a log, these neither truncate nor delete. A process needs 50 to 140 bytes
 //! for each event and about 150 for each aggregate beside its store, to check versions and ids. It reads the stream from its beginning when it opens. The
 //! rate of reads grows with the number of processes, which share nothing; the rate of appends is bounded by the stream.
 //!
 //! The time of recording is that of the clock of the process that appends: the clocks of the processes should agree. There is no TLS yet, so a password
 //! is sent in clear text.
 //!
-//! A message holds an append, so the events of one are bounded by `max_payload` of the server, 1 MB by default.
+//! A message holds the events of one aggregate in an append, so they are bounded by `max_payload` of the server, 1 MB by default.
 
 mod address;
 mod connection;
@@ -61,6 +75,7 @@ mod feed;
 mod heads;
 mod judge;
 mod message;
+mod publish;
 mod reader;
 mod remote;
 mod shared;

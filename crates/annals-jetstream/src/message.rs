@@ -1,4 +1,4 @@
-//! Messages: the events of one append.
+//! Messages: the events of one aggregate in one append.
 
 use annals::journal::{Batch, JournalError, Record, RemoteAppend};
 use annals::{EventRef, NewEvent, Position, Timestamp, Version};
@@ -6,19 +6,38 @@ use bincode::config::{self, Configuration};
 use bincode::error::DecodeError;
 use uuid::Uuid;
 
-/// The first byte of a body: the version of its layout.
-const LAYOUT: u8 = 1;
+/// The first byte of a body, its layout: an append, or a part of one, with the number of the part and how many there are.
+const WHOLE: u8 = 1;
+const PART: u8 = 2;
 /// Bytes that the body of a message may claim to need.
-const BODY_BYTES_MAX: usize = 1 << 30;
+pub(crate) const BODY_BYTES_MAX: usize = 1 << 30;
+/// Parts of an append: the server takes no more messages in a batch.
+pub(crate) const PARTS_MAX: usize = 1000;
 
-/// The body of the append whose first event gets the version `first`: the events as a [`Batch`] serializes itself. Their positions in it count from 1,
-/// because the stream numbers messages only once it has them.
-pub(crate) fn encode(append: &RemoteAppend<'_>, first: u64, now: Timestamp) -> Result<Vec<u8>, JournalError> {
+/// The body of a message.
+#[derive(Debug)]
+pub(crate) struct Body {
+    /// The number of the part, from 1, and how many the append has.
+    pub(crate) part: (u16, u16),
+    pub(crate) events: Batch,
+}
+
+/// The body of the append, or the part of one, whose first event gets the version `first`: the events as a [`Batch`] serializes itself. Their positions in
+/// it count from 1, because the stream numbers messages only once it has them.
+pub(crate) fn encode(
+    append: &RemoteAppend<'_>,
+    part: (u16, u16),
+    first: u64,
+    now: Timestamp,
+) -> Result<Vec<u8>, JournalError> {
     let mut batch = Batch::new();
     for (place, (event, id)) in (0..).zip(append.events().iter().zip(append.ids())) {
         push(&mut batch, append, event, (place + 1, first + place, *id), now);
     }
-    let mut body = vec![LAYOUT];
+    let mut body = match part {
+        (1, 1) => vec![WHOLE],
+        (number, count) => [&[PART][..], &number.to_be_bytes(), &count.to_be_bytes()].concat(),
+    };
     bincode::serde::encode_into_std_write(&batch, &mut body, config::standard())
         .map_err(|error| JournalError::failed("cannot encode the events of an append").caused_by(error))?;
     Ok(body)
@@ -51,22 +70,24 @@ fn push(
     batch.push(&record);
 }
 
-/// The events of a body: one or more, of one aggregate, with consecutive versions.
+/// Reads a body: one or more events, of one aggregate, with consecutive versions.
 ///
 /// # Errors
 ///
 /// The reason, when it is no body of an append.
-pub(crate) fn decode(body: &[u8]) -> Result<Batch, String> {
-    let Some((&LAYOUT, encoded)) = body.split_first() else {
-        return Err("it is not of this program, or of a later version".to_owned());
+pub(crate) fn decode(body: &[u8]) -> Result<Body, String> {
+    let (part, encoded) = match body {
+        [WHOLE, encoded @ ..] => ((1, 1), encoded),
+        [PART, a, b, c, d, encoded @ ..] => ((u16::from_be_bytes([*a, *b]), u16::from_be_bytes([*c, *d])), encoded),
+        _ => return Err("it is not of this program, or of a later version".to_owned()),
     };
-    let (batch, read) = bincode::serde::decode_from_slice::<Batch, Bounded>(encoded, bounded())
+    let (events, read) = bincode::serde::decode_from_slice::<Batch, Bounded>(encoded, bounded())
         .map_err(|error: DecodeError| error.to_string())?;
     if read != encoded.len() {
         return Err("it is longer than its events".to_owned());
     }
-    check(&batch)?;
-    Ok(batch)
+    check(&events)?;
+    Ok(Body { part, events })
 }
 
 type Bounded = Configuration<config::LittleEndian, config::Varint, config::Limit<BODY_BYTES_MAX>>;
@@ -126,12 +147,12 @@ mod tests {
         let events = vec![NewEvent::new("OrderPlaced").data("1").tag("a"); count as usize];
         let ids: Vec<_> = (1..=count).map(Uuid::from_u128).collect();
         let append = RemoteAppend::new(&stream, Expected::Any, &events, &ids, true);
-        encode(&append, first, Timestamp::from_micros(5)).unwrap()
+        encode(&append, (1, 1), first, Timestamp::from_micros(5)).unwrap()
     }
 
     #[test]
     fn events_get_the_positions_of_the_stream() {
-        let events = decode(&body(3, 7)).unwrap();
+        let events = decode(&body(3, 7)).unwrap().events;
         let mut batch = Batch::new();
         place(&mut batch, &events, 100);
         let read: Vec<_> = batch
@@ -148,6 +169,14 @@ mod tests {
     }
 
     #[test]
+    fn a_part_is_numbered() {
+        let (whole, part) = (body(2, 1), [&[PART, 0, 2, 1, 0][..], &body(2, 1)[1..]].concat());
+        assert_eq!(decode(&whole).unwrap().part, (1, 1));
+        assert_eq!(decode(&part).unwrap().part, (2, 256));
+        assert!(decode(&part[..4]).is_err());
+    }
+
+    #[test]
     fn a_body_of_another_program_was_taken() {
         let whole = body(2, 1);
         for cut in 0..whole.len() {
@@ -155,8 +184,8 @@ mod tests {
         }
         assert!(decode(&[&whole[..], &[0]].concat()).is_err());
         assert!(decode(b"{\"event\": 1}").is_err());
-        assert!(decode(&[&[2], &whole[1..]].concat()).is_err(), "a later layout");
-        let mut none = vec![LAYOUT];
+        assert!(decode(&[&[3], &whole[1..]].concat()).is_err(), "a later layout");
+        let mut none = vec![WHOLE];
         bincode::serde::encode_into_std_write(Batch::new(), &mut none, config::standard()).unwrap();
         assert!(decode(&none).is_err(), "no event");
     }

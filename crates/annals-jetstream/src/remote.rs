@@ -4,23 +4,16 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use annals::journal::{JournalError, JournalErrorKind, Remote, RemoteAppend};
-use annals::{Appended, Clock as _, Durability, Error, Position, Result, SystemClock, Version};
-use async_nats::header::{HeaderMap, NATS_EXPECTED_LAST_SUBJECT_SEQUENCE};
-use async_nats::jetstream::context::{PublishError, PublishErrorKind};
-use async_nats::jetstream::publish::PublishAck;
-use async_nats::jetstream::{self, ErrorCode};
+use annals::{Appended, Error, Position, Result};
 
 use crate::connection::Connection;
 use crate::judge::{Verdict, judge};
-use crate::message;
+use crate::publish::{Published, publish};
 use crate::shared::Shared;
-use crate::subject;
 
 const TIMEOUT: Duration = Duration::from_secs(30);
 /// Pauses while the server does not answer.
 const PAUSE: Duration = Duration::from_millis(100);
-/// Bytes of a message beside its body: the subject, and the header.
-const OVERHEAD: usize = 128;
 
 #[derive(Debug)]
 pub(crate) struct StreamRemote {
@@ -28,65 +21,73 @@ pub(crate) struct StreamRemote {
     shared: Arc<Shared>,
 }
 
-/// How a publish ended.
-enum Published {
-    /// The server stored the message with this sequence.
-    As(u64),
-    /// Another message of the aggregate was stored first.
-    Late,
-    /// The server refused the message.
-    Refused(JournalError),
-    /// Whether the server stored the message is not known.
-    Unknown(JournalError),
-}
-
-/// What an append has tried.
-#[derive(Debug, Default)]
-struct Tries {
+/// An append to one or more aggregates, and what it has tried.
+#[derive(Debug)]
+struct Attempt<'a> {
+    remote: &'a StreamRemote,
+    appends: &'a [RemoteAppend<'a>],
+    unchanged_since: Option<Position>,
+    deadline: Instant,
     /// Whether it was judged by the end of the stream.
     is_new: bool,
-    /// Whether the server has, or may have, a message of it.
+    /// Whether the server has, or may have, messages of it.
     was_sent: bool,
-}
-
-impl Tries {
-    /// An append that finds its own message is no repetition.
-    fn acknowledge(&self, mut appended: Appended) -> Appended {
-        appended.repeated &= !self.was_sent;
-        appended
-    }
 }
 
 impl StreamRemote {
     pub(crate) fn new(connection: Arc<Connection>, shared: Arc<Shared>) -> Self {
         Self { connection, shared }
     }
+}
 
-    /// Judges an append by all that the stream has now.
-    fn judge_again(&self, append: &RemoteAppend<'_>, deadline: Instant, tries: &mut Tries) -> Result<Verdict> {
-        let end = self.connection.end()?;
-        self.shared.await_head(end, deadline)?;
-        tries.is_new = true;
-        Ok(judge(&self.shared.lock().heads, append))
+impl Attempt<'_> {
+    fn run(mut self) -> Result<Vec<Appended>> {
+        // What is known here shows no conflict that is none, but may miss one: the server finds that if there are events.
+        let (mut verdict, mut end) = self.judge();
+        let has_events = |append: &RemoteAppend<'_>| !append.events().is_empty();
+        let is_sent = self.appends.iter().any(has_events);
+        loop {
+            (verdict, end) = match verdict {
+                Verdict::Stored(appended) if is_sent || self.is_new => return Ok(self.acknowledge(appended)),
+                Verdict::Refused(error) if self.is_new => return Err(error),
+                Verdict::Stored(_) | Verdict::Refused(_) => self.judge_again()?,
+                Verdict::Fits(places) => {
+                    // An aggregate that gets no event has no message whose place the server could check.
+                    let is_fenced = self.unchanged_since.is_some() || !self.appends.iter().all(has_events);
+                    let end = Some(end).filter(|_| is_fenced);
+                    let published = publish(&self.remote.connection, self.appends, &places, end)?;
+                    self.settle(published)?
+                }
+            };
+        }
     }
 
-    /// Judges an append again after it was published. If the answer was lost, the stream shows whether the message arrived.
-    fn settle(
-        &self,
-        published: Published,
-        append: &RemoteAppend<'_>,
-        deadline: Instant,
-        tries: &mut Tries,
-    ) -> Result<Verdict> {
+    /// Judges the append by what is known of the stream. Returns the sequence of the last message with it.
+    fn judge(&self) -> (Verdict, u64) {
+        let state = self.remote.shared.lock();
+        let verdict = judge(&state.heads, self.appends, self.unchanged_since);
+        (verdict, state.heads.sequence)
+    }
+
+    /// Judges the append by all that the stream has now.
+    fn judge_again(&mut self) -> Result<(Verdict, u64)> {
+        let end = self.remote.connection.end()?;
+        self.remote.shared.await_head(end, self.deadline)?;
+        self.is_new = true;
+        Ok(self.judge())
+    }
+
+    /// Judges the append again after it was published. If the answer was lost, the stream shows whether the messages arrived.
+    fn settle(&mut self, published: Published) -> Result<(Verdict, u64)> {
         match published {
             Published::As(sequence) => {
-                tries.was_sent = true;
+                self.was_sent = true;
                 // It is stored, whatever keeps it from being read.
-                let read = self.shared.await_head(sequence, deadline);
+                let read = self.remote.shared.await_head(sequence, self.deadline);
                 read.map_err(|cause| Error::Unavailable { cause })?;
-                return Ok(judge(&self.shared.lock().heads, append));
+                return Ok(self.judge());
             }
-            Published::Late => self.check_time(deadline, || {
+            Published::Late => self.check_time(|| {
                 JournalError::new(
                     JournalErrorKind::Retry,
                     "another append to the aggregate was stored first, at each attempt",
@@ -94,109 +95,55 @@ impl StreamRemote {
             })?,
             Published::Refused(cause) => return Err(Error::Unavailable { cause }),
             Published::Unknown(cause) => {
-                tries.was_sent = true;
-                self.check_time(deadline, || cause)?;
+                self.was_sent = true;
+                self.check_time(|| cause)?;
                 std::thread::park_timeout(PAUSE);
             }
         }
-        self.judge_again(append, deadline, tries)
+        self.judge_again()
     }
 
-    /// Publishes an append whose first event gets the version `first`, behind the message `after` of its aggregate.
-    fn publish(&self, append: &RemoteAppend<'_>, after: u64, first: u64) -> Result<Published> {
-        let body = message::encode(append, first, SystemClock.now())?;
-        let subject = subject::of_aggregate(&self.connection.address.stream, &append.stream().aggregate_id);
-        self.check_size(append, body.len() + subject.len() + OVERHEAD)?;
-        let mut headers = HeaderMap::new();
-        headers.insert(NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, after.to_string());
-        let context = self.connection.context.clone();
-        let published = self.connection.wait(async move {
-            let sent = context.publish_with_headers(subject, headers, body.into()).await?;
-            sent.await
-        });
-        Ok(outcome(published))
-    }
-
-    /// # Errors
-    ///
-    /// [`Error::Invalid`] before anything is sent: the server would end the connection, and with it the appends of other threads.
-    fn check_size(&self, append: &RemoteAppend<'_>, bytes: usize) -> Result<()> {
-        let most = self.connection.client.max_payload();
-        let most = self.connection.message_bytes_max.map_or(most, |max| most.min(max));
-        if bytes <= most {
-            return Ok(());
+    /// An append that finds its own messages is no repetition.
+    fn acknowledge(&self, mut appended: Vec<Appended>) -> Vec<Appended> {
+        for appended in &mut appended {
+            appended.repeated &= !self.was_sent;
         }
-        let count = append.events().len();
-        let message = format!(
-            "the append of {count} events to '{}' is a message of {bytes} bytes, and the server takes {most} at most: append fewer events at a \
-             time, or raise max_payload of the server, or max_msg_size of the stream",
-            append.stream().aggregate_id
-        );
-        Err(Error::Invalid {
-            message: message.into(),
-        })
-    }
-
-    /// The acknowledgement of an append without events: the end of the aggregate.
-    fn nothing(&self, append: &RemoteAppend<'_>) -> Appended {
-        let state = self.shared.lock();
-        let head = state.heads.get(&append.stream().aggregate_id);
-        let (version, position) = (head.map_or(0, |head| head.version), state.heads.position);
-        let next = (Version(version + 1), Position(position + 1));
-        Appended::new(next, (Version(version), Position(position)), Durability::Synced)
+        appended
     }
 
     /// # Errors
     ///
     /// [`Error::Unavailable`] after the deadline, and once the store is closing.
-    fn check_time(&self, deadline: Instant, cause: impl FnOnce() -> JournalError) -> Result<()> {
-        if Instant::now() >= deadline || self.shared.lock().is_stopped() {
+    fn check_time(&self, cause: impl FnOnce() -> JournalError) -> Result<()> {
+        if Instant::now() >= self.deadline || self.remote.shared.lock().is_stopped() {
             return Err(Error::Unavailable { cause: cause() });
         }
         Ok(())
     }
 }
 
-fn outcome(published: Option<std::result::Result<PublishAck, PublishError>>) -> Published {
-    let unknown = || JournalError::new(JournalErrorKind::Retry, "the server has not acknowledged the append");
-    match published {
-        Some(Ok(acknowledged)) => Published::As(acknowledged.sequence),
-        Some(Err(error)) if error.kind() == PublishErrorKind::WrongLastSequence => Published::Late,
-        Some(Err(error)) => match refusal(&error) {
-            // Of a stream with replicas, while the message of another is under way.
-            Some(refusal) if refusal.error_code() == ErrorCode::STREAM_WRONG_LAST_SEQUENCE_CONSTANT => Published::Late,
-            Some(refusal) if refusal.code() != 503 => {
-                let message = "the server refuses the append";
-                Published::Refused(JournalError::new(JournalErrorKind::Retry, message).caused_by(error))
-            }
-            Some(_) | None => Published::Unknown(unknown().caused_by(error)),
-        },
-        None => Published::Unknown(unknown()),
-    }
-}
-
-/// The answer of the server.
-fn refusal(error: &PublishError) -> Option<&jetstream::Error> {
-    std::error::Error::source(error)?.downcast_ref()
-}
-
 impl Remote for StreamRemote {
     fn append(&self, append: &RemoteAppend<'_>) -> Result<Appended> {
-        let deadline = Instant::now() + TIMEOUT;
-        let mut tries = Tries::default();
-        let mut verdict = judge(&self.shared.lock().heads, append);
-        loop {
-            verdict = match verdict {
-                Verdict::Stored(appended) => return Ok(tries.acknowledge(appended)),
-                Verdict::Refused(error) if tries.is_new => return Err(error),
-                Verdict::Refused(_) => self.judge_again(append, deadline, &mut tries)?,
-                Verdict::Fits { .. } if append.events().is_empty() => return Ok(self.nothing(append)),
-                Verdict::Fits { after, first } => {
-                    let published = self.publish(append, after, first)?;
-                    self.settle(published, append, deadline, &mut tries)?
-                }
-            };
-        }
+        let mut appended = self.append_all(std::slice::from_ref(append), None)?;
+        appended.pop().ok_or_else(|| Error::Unavailable {
+            cause: JournalError::failed("an append has no acknowledgement"),
+        })
+    }
+
+    fn append_all(&self, appends: &[RemoteAppend<'_>], unchanged_since: Option<Position>) -> Result<Vec<Appended>> {
+        let attempt = Attempt {
+            remote: self,
+            appends,
+            unchanged_since,
+            deadline: Instant::now() + TIMEOUT,
+            is_new: false,
+            was_sent: false,
+        };
+        attempt.run()
+    }
+
+    fn appends_to_several(&self) -> bool {
+        self.connection.no_batches.is_none()
     }
 
     fn timeout(&self) -> Duration {

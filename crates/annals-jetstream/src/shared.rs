@@ -3,29 +3,20 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use annals::journal::{Batch, JournalError, JournalErrorKind};
+use annals::journal::{JournalError, JournalErrorKind};
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use tokio::sync::Notify;
 
-use crate::heads::Heads;
+use crate::heads::{Append, Heads};
 
 /// Bytes of messages that wait for the feed. Reading pauses then.
 const QUEUE_BYTES_MAX: usize = 64 << 20;
 
-/// The events of a message, which the feed has not taken yet.
-#[derive(Debug)]
-pub(crate) struct Message {
-    pub(crate) sequence: u64,
-    /// The position of its first event.
-    pub(crate) first: u64,
-    pub(crate) events: Batch,
-    pub(crate) bytes: usize,
-}
-
 #[derive(Debug, Default)]
 pub(crate) struct State {
     pub(crate) heads: Heads,
-    queue: VecDeque<Message>,
+    /// What the feed has not taken yet, each with the position of its first event.
+    queue: VecDeque<(u64, Append)>,
     queue_bytes: usize,
     /// The number of the task that reads, and the sequence and position that it has read to.
     reader: u64,
@@ -78,26 +69,21 @@ impl Shared {
         }
     }
 
-    /// Adds the next message of a reader.
-    pub(crate) fn add(&self, reader: u64, sequence: u64, events: Batch, bytes: usize) {
+    /// Adds the next append of a reader, whole.
+    pub(crate) fn add(&self, reader: u64, append: Append) {
         let mut state = self.lock();
         if state.reader != reader {
             return;
         }
-        if sequence > state.heads.sequence
-            && let Err(error) = state.heads.add(sequence, &events)
+        if append.sequence > state.heads.sequence
+            && let Err(error) = state.heads.add_all(&append)
         {
             state.fault = Some(error);
         } else {
             let first = state.read.1 + 1;
-            state.read = (sequence, state.read.1 + events.len() as u64);
-            state.queue_bytes += bytes;
-            state.queue.push_back(Message {
-                sequence,
-                first,
-                events,
-                bytes,
-            });
+            state.read = (append.sequence, state.read.1 + append.event_count());
+            state.queue_bytes += append.bytes;
+            state.queue.push_back((first, append));
         }
         self.changed.notify_all();
     }
@@ -119,7 +105,7 @@ impl Shared {
         self.room.notify_waiters();
     }
 
-    /// Waits until a message is there, for a wake, for the end, or for a poll interval.
+    /// Waits until an append is there, for a wake, for the end, or for a poll interval.
     pub(crate) fn wait(&self, poll: Duration) {
         let deadline = Instant::now() + poll;
         let mut state = self.lock();
@@ -129,18 +115,18 @@ impl Shared {
         state.is_woken = false;
     }
 
-    /// The next message for the feed, `None` once the reader is at `end` and the queue is empty.
+    /// The next append for the feed, with the position of its first event; `None` once the reader is at `end` and the queue is empty.
     ///
     /// # Errors
     ///
     /// The fault of the stream, and [`Retry`](JournalErrorKind::Retry) after the deadline.
-    pub(crate) fn take(&self, end: u64, deadline: Instant) -> Result<Option<Message>, JournalError> {
+    pub(crate) fn take(&self, end: u64, deadline: Instant) -> Result<Option<(u64, Append)>, JournalError> {
         let mut state = self.lock();
         loop {
-            if let Some(message) = state.queue.pop_front() {
-                state.queue_bytes -= message.bytes;
+            if let Some((first, append)) = state.queue.pop_front() {
+                state.queue_bytes -= append.bytes;
                 self.room.notify_waiters();
-                return Ok(Some(message));
+                return Ok(Some((first, append)));
             }
             state.check()?;
             if state.read.0 >= end {

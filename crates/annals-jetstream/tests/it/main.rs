@@ -19,6 +19,7 @@ mod processes;
 #[path = "../../../annals-bench/tests/servers/python.rs"]
 mod python;
 mod restarts;
+mod several;
 mod three_nodes;
 
 use std::path::PathBuf;

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Child, ChildStdout, Command, Stdio};
 
-use annals::{Error, Expected, NewEvent, Store};
+use annals::{Append, Error, Expected, NewEvent, Store};
 use uuid::Uuid;
 
 use crate::{new_url, open, order};
@@ -26,7 +26,7 @@ fn writer() {
     let mut out = std::io::stdout().lock();
     for count in 1..=appends {
         let ids = [count * 20 + number * 2, count * 20 + number * 2 + 1].map(Uuid::from_u128);
-        append(&store, &format!("order-{}", count % 5), ids);
+        append(&store, count, ids);
         for id in ids {
             writeln!(out, "acknowledged {id}").unwrap();
         }
@@ -34,10 +34,20 @@ fn writer() {
     }
 }
 
-fn append(store: &Store, id: &str, ids: [Uuid; 2]) {
+/// Appends a pair of events: to one aggregate, and every third time to two of them.
+fn append(store: &Store, count: u128, ids: [Uuid; 2]) {
+    let streams = [count % 5, (count + 1) % 5].map(|number| order(&format!("order-{number}")));
     let events = ids.map(|id| NewEvent::new("Placed").id(id));
+    let parts = if count.is_multiple_of(3) {
+        let parts = streams.iter().zip(events);
+        parts
+            .map(|(stream, event)| Append::new(stream, Expected::Any, event))
+            .collect()
+    } else {
+        vec![Append::new(&streams[0], Expected::Any, events)]
+    };
     loop {
-        match store.append(&order(id), Expected::Any, &events) {
+        match store.append_all(&parts) {
             Ok(_) => return,
             Err(Error::Unavailable { .. }) => {}
             Err(error) => panic!("{error}"),
@@ -63,7 +73,7 @@ pub(crate) fn acknowledged(out: ChildStdout) -> impl Iterator<Item = Uuid> {
     lines.filter_map(|line| Uuid::parse_str(line.split_once("acknowledged ")?.1).ok())
 }
 
-/// Checks that the stores are equal and have all acknowledged events, none of them twice, and appends of two events that are whole.
+/// Checks that the stores are equal and have all acknowledged events, none of them twice, and both events of each append.
 pub(crate) fn check(stores: &[Store], acknowledged: &HashSet<Uuid>) {
     let events = stores[0].read_all().events();
     let last = events.last().expect("events were acknowledged").position();
@@ -78,8 +88,12 @@ pub(crate) fn check(stores: &[Store], acknowledged: &HashSet<Uuid>) {
     for number in 0..5 {
         let stream = stores[0].read_stream(&format!("order-{number}")).events();
         assert!(stream.iter().map(|event| event.version().0).eq(1..=stream.len() as u64));
-        assert!(stream.len().is_multiple_of(2), "a part of an append was stored");
     }
+    let pairs: Vec<_> = events.iter().map(|event| event.id().as_u128()).collect();
+    let are_whole = pairs
+        .chunks(2)
+        .all(|pair| pair[0] % 2 == 0 && pair.get(1) == Some(&(pair[0] + 1)));
+    assert!(are_whole, "a part of an append was stored");
 }
 
 #[test]

@@ -4,9 +4,9 @@ use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use annals::testing::history::{Call, History, Note, Operation, Outcome, Part, Recorder, Recovered, Seen};
+use annals::testing::history::{Call, History, Note, Operation, Outcome, Part, Recorder, Recovered, Seen, Watched};
 use annals::testing::history_check;
-use annals::{Durability, Error, EventRef, Expected, NewEvent, Position, Store};
+use annals::{Append, Condition, Durability, Error, EventRef, Expected, NewEvent, Position, Query, Store};
 
 use crate::nodes::Cluster;
 use crate::order;
@@ -83,34 +83,51 @@ impl Load {
             if self.is_over.load(Ordering::SeqCst) {
                 return;
             }
-            let aggregate = format!("order-{}", turn % 3);
-            match turn % 7 {
-                0..3 => self.append(store, thread, &aggregate, Expected::Any),
-                3..6 => {
-                    let version = store.read_stream(&aggregate).fold(0, |_, event| event.version().0);
-                    self.append(store, thread, &aggregate, Expected::exactly(version));
+            let aggregates = [turn % 3, (turn + 1) % 3].map(|number| format!("order-{number}"));
+            let version = |id: &String| store.read_stream(id).fold(0, |_, event| event.version().0);
+            let [one, other] = &aggregates;
+            match turn % 9 {
+                0..2 => self.append(store, thread, &[(one, Expected::Any)], None),
+                2..4 => self.append(store, thread, &[(one, Expected::exactly(version(one)))], None),
+                4 => self.append(store, thread, &[(one, Expected::Any), (other, Expected::Any)], None),
+                5 => {
+                    let expected = Expected::exactly(version(one));
+                    self.append(store, thread, &[(one, expected), (other, Expected::Any)], None);
                 }
-                _ => self.read(store, thread, &aggregate),
+                6..8 => {
+                    let after = store.read_all().fold(0, |_, event| event.position().0);
+                    let watched = Watched { tag: 0, after };
+                    self.append(store, thread, &[(one, Expected::Any)], Some(watched));
+                }
+                _ => self.read(store, thread, one),
             }
         }
     }
 
-    fn append(&self, store: &Store, thread: usize, aggregate: &str, expected: Expected) {
-        let label = self.labels.fetch_add(1, Ordering::SeqCst) as u64 + 1;
-        let part = Part {
-            aggregate: aggregate.into(),
-            expected,
-            events: vec![Note { label, tag: 0 }],
-        };
+    /// Appends an event to each aggregate. One event of four has the tag 0.
+    fn append(&self, store: &Store, thread: usize, parts: &[(&String, Expected)], condition: Option<Watched>) {
+        let parts: Vec<_> = parts.iter().map(|(id, expected)| self.part(id, *expected)).collect();
+        let events = parts.iter().map(|part| {
+            let Note { label, tag } = part.events[0];
+            let event = NewEvent::new("Noted").data(label.to_string()).tag(format!("tag-{tag}"));
+            Append::new(order(&part.aggregate), part.expected, event)
+        });
+        let appends: Vec<_> = events.collect();
         let call = Call::Append {
-            parts: vec![part],
-            condition: None,
+            parts,
+            condition,
             durability: Durability::Synced,
         };
-        let events = [NewEvent::new("Noted").data(label.to_string())];
         let outcome = self.recorder.record(thread, call, |_| {
-            match store.append(&order(aggregate), expected, &events) {
-                Ok(appended) => Outcome::Appended(vec![appended]),
+            let appended = match condition {
+                None => store.append_all(appends),
+                Some(Watched { tag, after }) => {
+                    let query = Query::all().tag(format!("tag-{tag}"));
+                    store.append_if(&Condition::none_after(query, Position(after)), appends)
+                }
+            };
+            match appended {
+                Ok(appended) => Outcome::Appended(appended),
                 Err(Error::Conflict(conflict)) => Outcome::Conflict(*conflict),
                 Err(Error::Unavailable { cause }) => Outcome::InDoubt(cause.to_string()),
                 Err(error) => panic!("{error}"),
@@ -118,6 +135,15 @@ impl Load {
         });
         if matches!(outcome, Outcome::Appended(_)) {
             self.acknowledged.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    fn part(&self, aggregate: &str, expected: Expected) -> Part {
+        let label = self.labels.fetch_add(1, Ordering::SeqCst) as u64 + 1;
+        Part {
+            aggregate: aggregate.into(),
+            expected,
+            events: vec![Note { label, tag: label % 4 }],
         }
     }
 
