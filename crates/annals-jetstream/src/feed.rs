@@ -26,6 +26,8 @@ pub(crate) struct StreamFeed {
     reader: Option<AbortHandle>,
     /// The message and the position that the store has.
     done: (u64, u64),
+    /// When the server last told the end of the stream.
+    asked: Option<Instant>,
     /// Since when the server has told an end that was passed before.
     behind: Option<Instant>,
 }
@@ -37,6 +39,7 @@ impl StreamFeed {
             shared,
             reader: None,
             done: (0, 0),
+            asked: None,
             behind: None,
         };
         feed.restart();
@@ -48,8 +51,20 @@ impl StreamFeed {
         if let Some(reader) = self.reader.take() {
             reader.abort();
         }
+        self.asked = None;
         let (sequence, position) = self.done;
         self.reader = self.connection.start_reader(&self.shared, sequence, position);
+    }
+
+    /// The message to read to. The server is asked for its end at most once a poll: what an append of this process waits for was read before.
+    fn end(&mut self) -> Result<u64, JournalError> {
+        if self.asked.is_some_and(|asked| asked.elapsed() < POLL) {
+            return Ok(self.shared.read_to());
+        }
+        let end = self.connection.end()?;
+        self.check_end(end)?;
+        self.asked = Some(Instant::now());
+        Ok(end)
     }
 
     /// # Errors
@@ -72,8 +87,7 @@ impl StreamFeed {
     }
 
     fn pass(&mut self, into: &mut dyn Recover) -> Result<Recovered, JournalError> {
-        let end = self.connection.end()?;
-        self.check_end(end)?;
+        let end = self.end()?;
         let (mut batch, mut bytes, mut done) = (Batch::new(), 0, self.done);
         while let Some((mut first, read)) = self.shared.take(end, Instant::now() + NEXT)? {
             for events in &read.parts {

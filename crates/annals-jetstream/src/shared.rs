@@ -58,6 +58,11 @@ impl Shared {
         is_wanted.then(|| state.read.0 + 1)
     }
 
+    /// The message that the reader has read to.
+    pub(crate) fn read_to(&self) -> u64 {
+        self.lock().read.0
+    }
+
     /// Waits for room in the queue.
     pub(crate) async fn wait_for_room(&self) {
         loop {
