@@ -1,6 +1,7 @@
 //! URLs of streams.
 
 use std::fmt;
+use std::path::PathBuf;
 
 use annals::{Error, Result};
 use percent_encoding::percent_decode_str;
@@ -20,6 +21,18 @@ pub(crate) struct Address {
     pub(crate) stream: String,
     /// The replicas of a stream that is created.
     pub(crate) replicas: usize,
+    pub(crate) tls: Tls,
+}
+
+/// How the connection is encrypted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Tls {
+    /// Whether a connection without TLS is refused.
+    pub(crate) is_required: bool,
+    /// The file with the authorities that sign the certificate of the server, instead of those of the system.
+    pub(crate) authority: Option<PathBuf>,
+    /// The files with the certificate and the key of the client.
+    pub(crate) identity: Option<(PathBuf, PathBuf)>,
 }
 
 impl Address {
@@ -35,13 +48,15 @@ impl Address {
             )));
         }
         let host = parsed.host_str().filter(|host| !host.is_empty());
+        let parameters = Parameters::parse(&parsed)?;
         let host = host.ok_or_else(|| invalid(format!("a URL of NATS names a host: write {FORM}")))?;
         Ok(Self {
             host: host.to_owned(),
             port: parsed.port().unwrap_or(PORT),
             login: login(&parsed)?,
             stream: stream(parsed.path())?,
-            replicas: replicas(&parsed)?,
+            replicas: parameters.replicas,
+            tls: parameters.tls()?,
         })
     }
 
@@ -64,7 +79,7 @@ impl fmt::Debug for Address {
     }
 }
 
-const FORM: &str = "nats://HOST[:PORT]/STREAM[?replicas=N]";
+const FORM: &str = "nats://HOST[:PORT]/STREAM[?replicas=N&tls=required&ca=FILE&cert=FILE&key=FILE]";
 
 fn invalid(message: String) -> Error {
     Error::Invalid {
@@ -99,19 +114,73 @@ fn stream(path: &str) -> Result<String> {
     )))
 }
 
-fn replicas(url: &Url) -> Result<usize> {
-    let mut replicas = 1;
-    for (name, value) in url.query_pairs() {
-        if name != "replicas" {
-            return Err(invalid(format!(
-                "a stream has the parameter replicas alone: write {FORM}"
-            )));
+/// The parameters of a URL.
+#[derive(Debug)]
+struct Parameters {
+    replicas: usize,
+    is_tls_required: bool,
+    authority: Option<PathBuf>,
+    certificate: Option<PathBuf>,
+    key: Option<PathBuf>,
+}
+
+impl Parameters {
+    fn parse(url: &Url) -> Result<Self> {
+        let mut parameters = Self {
+            replicas: 1,
+            is_tls_required: false,
+            authority: None,
+            certificate: None,
+            key: None,
+        };
+        for (name, value) in url.query_pairs() {
+            parameters.set(&name, &value)?;
         }
-        let number = value.parse().ok().filter(|number| (1..=REPLICAS_MAX).contains(number));
-        let reason = || invalid(format!("replicas must be from 1 to {REPLICAS_MAX}: write {FORM}"));
-        replicas = number.ok_or_else(reason)?;
+        Ok(parameters)
     }
-    Ok(replicas)
+
+    /// The values are left out of errors: a password may be among them.
+    fn set(&mut self, name: &str, value: &str) -> Result<()> {
+        let file = match name {
+            "replicas" => {
+                let number = value.parse().ok().filter(|number| (1..=REPLICAS_MAX).contains(number));
+                let reason = || invalid(format!("replicas must be from 1 to {REPLICAS_MAX}: write {FORM}"));
+                self.replicas = number.ok_or_else(reason)?;
+                return Ok(());
+            }
+            "tls" if value == "required" => {
+                self.is_tls_required = true;
+                return Ok(());
+            }
+            "tls" => return Err(invalid(format!("tls can only be 'required': write {FORM}"))),
+            "ca" => &mut self.authority,
+            "cert" => &mut self.certificate,
+            "key" => &mut self.key,
+            _ => {
+                return Err(invalid(format!(
+                    "a stream has the parameters replicas, tls, ca, cert and key: write {FORM}"
+                )));
+            }
+        };
+        if value.is_empty() {
+            return Err(invalid(format!("{name} must name a file: write {FORM}")));
+        }
+        *file = Some(value.into());
+        Ok(())
+    }
+
+    fn tls(self) -> Result<Tls> {
+        let identity = match (self.certificate, self.key) {
+            (None, None) => None,
+            (Some(certificate), Some(key)) => Some((certificate, key)),
+            _ => return Err(invalid(format!("cert and key go together: write {FORM}"))),
+        };
+        Ok(Tls {
+            is_required: self.is_tls_required || self.authority.is_some() || identity.is_some(),
+            authority: self.authority,
+            identity,
+        })
+    }
 }
 
 #[cfg(test)]
@@ -133,6 +202,21 @@ mod tests {
     }
 
     #[test]
+    fn a_certificate_did_not_require_tls() {
+        let tls = |query: &str| Address::parse(&format!("nats://localhost/o{query}")).unwrap().tls;
+        assert_eq!(tls(""), Tls::default());
+        assert!(tls("?tls=required").is_required);
+        let authority = tls("?ca=/etc/ca%20.pem&replicas=3");
+        assert_eq!(
+            (authority.is_required, authority.authority),
+            (true, Some("/etc/ca .pem".into()))
+        );
+        let identity = tls("?cert=c.pem&key=k.pem");
+        let files = ("c.pem".into(), "k.pem".into());
+        assert_eq!((identity.is_required, identity.identity), (true, Some(files)));
+    }
+
+    #[test]
     fn a_password_was_shown() {
         let address = Address::parse("nats://anna:secret@localhost/orders").unwrap();
         assert!(!format!("{address:?} {address}").contains("secret"));
@@ -140,6 +224,8 @@ mod tests {
             "nats://anna:secret@localhost/a.b",
             "nats://anna:12/secret@localhost/a",
             "nats://anna:12?secret@localhost/a",
+            "nats://localhost/a?tls=secret",
+            "nats://localhost/a?password=secret",
             "http://anna:secret@localhost/a",
             "nats://:secret@/",
         ] {
@@ -161,6 +247,10 @@ mod tests {
             "nats://localhost/a?replicas=0",
             "nats://localhost/a?replicas=6",
             "nats://localhost/a?replica=3",
+            "nats://localhost/a?tls=no",
+            "nats://localhost/a?ca=",
+            "nats://localhost/a?cert=c.pem",
+            "nats://localhost/a?key=k.pem",
             "nats:///a",
         ] {
             let error = Address::parse(url).unwrap_err();

@@ -9,7 +9,8 @@ use annals::journal::{JournalError, JournalErrorKind};
 use async_nats::jetstream::context::{CreateStreamError, CreateStreamErrorKind, GetStreamErrorKind};
 use async_nats::jetstream::stream::{Config, DiscardPolicy, Info, RetentionPolicy, StorageType, Stream};
 use async_nats::jetstream::{self, Context, ErrorCode};
-use async_nats::{Client, ConnectErrorKind, ConnectOptions};
+use async_nats::rustls::Error as TlsError;
+use async_nats::{Client, ConnectError, ConnectErrorKind, ConnectOptions};
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::AbortHandle;
 
@@ -17,6 +18,7 @@ use crate::address::Address;
 use crate::reader;
 use crate::shared::Shared;
 use crate::subject;
+use crate::tls;
 
 /// How long connecting and opening may take. A server that has just started answers later.
 const OPEN: Duration = Duration::from_secs(10);
@@ -235,10 +237,20 @@ async fn client(address: &Address) -> Result<Client, JournalError> {
     if let Some((user, password)) = address.login.clone() {
         options = options.user_and_password(user, password);
     }
+    let options = options
+        .require_tls(address.tls.is_required)
+        .tls_client_config(tls::config(&address.tls)?);
     let connected = options.connect(address.server()).await;
     connected.map_err(|error| match error.kind() {
         ConnectErrorKind::Authentication | ConnectErrorKind::AuthorizationViolation => {
             let message = format!("{} refuses the user and the password of the URL", address.server());
+            JournalError::new(JournalErrorKind::Unsupported, message).caused_by(error)
+        }
+        _ if is_of_tls(&error) => {
+            let message = format!(
+                "cannot agree with {} on TLS: check the certificate of the server, and the parameters ca, cert and key of the URL",
+                address.server()
+            );
             JournalError::new(JournalErrorKind::Unsupported, message).caused_by(error)
         }
         ConnectErrorKind::ServerParse
@@ -248,6 +260,13 @@ async fn client(address: &Address) -> Result<Client, JournalError> {
         | ConnectErrorKind::Io
         | ConnectErrorKind::MaxReconnects => unreachable(address).caused_by(error),
     })
+}
+
+/// Whether an error is one of TLS. The client tells so only when it cannot begin.
+fn is_of_tls(error: &ConnectError) -> bool {
+    let source = std::error::Error::source(error).and_then(|source| source.downcast_ref::<std::io::Error>());
+    let inner = source.and_then(std::io::Error::get_ref);
+    error.kind() == ConnectErrorKind::Tls || inner.is_some_and(<dyn std::error::Error + Send + Sync>::is::<TlsError>)
 }
 
 /// A server that has just started does not find its streams at once.

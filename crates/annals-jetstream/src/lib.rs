@@ -58,14 +58,27 @@
 //! other processes append without pause, a conditional append may take several attempts, and fails with [`Error::Unavailable`] after 30 seconds. With one aggregate it
 //! needs no batch, and works with older servers.
 //!
+//! # TLS
+//!
+//! By default a connection is encrypted if the server demands it, and its certificate is checked against the authorities of the system. Parameters of the URL
+//! change this:
+//!
+//! | parameter | meaning |
+//! |---|---|
+//! | `tls=required` | a server without TLS is refused |
+//! | `ca=FILE` | the authorities, in PEM, that sign the certificate of the server, instead of those of the system; requires TLS |
+//! | `cert=FILE&key=FILE` | the certificate of the client and its key, in PEM; requires TLS |
+//!
+//! Without TLS, the user and the password of the URL are sent in clear text. Errors and logs do not contain the password. Files of credentials (`NKeys`
+//! and JWT) are not supported.
+//!
 //! # Limits
 //!
 //! Like all stores that follow a log, these neither truncate nor delete. A process needs 50 to 140 bytes
 //! for each event and about 150 for each aggregate beside its store, to check versions and ids. It reads the stream from its beginning when it opens. The
 //! rate of reads grows with the number of processes, which share nothing; the rate of appends is bounded by the stream.
 //!
-//! The time of recording is that of the clock of the process that appends: the clocks of the processes should agree. There is no TLS yet, so a password
-//! is sent in clear text.
+//! The time of recording is that of the clock of the process that appends: the clocks of the processes should agree.
 //!
 //! A message holds the events of one aggregate in an append, so they are bounded by `max_payload` of the server, 1 MB by default.
 
@@ -80,6 +93,7 @@ mod reader;
 mod remote;
 mod shared;
 mod subject;
+mod tls;
 
 use std::sync::Arc;
 
@@ -93,12 +107,13 @@ use feed::StreamFeed;
 use remote::StreamRemote;
 use shared::Shared;
 
-/// Opens the store at `nats://[USER:PASSWORD@]HOST[:PORT]/STREAM[?replicas=N]`, and creates the stream if there is none.
+/// Opens the store at `nats://[USER:PASSWORD@]HOST[:PORT]/STREAM[?replicas=N]`, and creates the stream if there is none. [More
+/// parameters](crate#tls) set TLS.
 ///
 /// # Errors
 ///
 /// [`Error::Invalid`] for another URL; [`Error::Unavailable`] when the server cannot be
-/// reached; [`Error::Unreadable`] when the stream has settings that lose events, or messages of another program.
+/// reached; [`Error::Unreadable`] when it refuses the login or TLS, and when the stream has settings that lose events, or messages of another program.
 pub fn open(url: &str) -> Result<Store> {
     Store::builder().follow_log(connect(url)?)
 }

@@ -21,6 +21,7 @@ mod python;
 mod restarts;
 mod several;
 mod three_nodes;
+mod tls;
 
 use std::path::PathBuf;
 use std::sync::OnceLock;
