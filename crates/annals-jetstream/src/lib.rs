@@ -20,8 +20,8 @@
 //! it. The stream forbids to delete and to purge messages, because later events would change their positions then. It can still be deleted as a whole.
 //!
 //! A store that has read a message ends following, with [`Error::Corrupt`], when the server no longer has it, for example after a loss of
-//! power with one replica. It checks once a second: if the server loses messages and receives as many others in less time, the store notices only when the versions of an aggregate do
-//! not follow each other. Open the store again then.
+//! power with one replica. It checks once a second: if the server loses messages and receives as many others in less time, the store notices only when the
+//! versions of an aggregate do not follow each other. Open the store again then.
 //!
 //! # What an acknowledgement means
 //!
@@ -36,7 +36,9 @@
 //! before it is acknowledged.
 //!
 //! Replicas need NATS 2.15 or later: a cluster of 2.9.10 took two appends at once to one aggregate. The tests of this crate kill and stop the servers of a
-//! cluster of three under load, on one machine, and check that the history of appends, conflicts and reads is linearizable. They do not cut its power.
+//! cluster of three under load, on one machine. They check that the history of appends and conflicts is linearizable, and that of reads that wait until the
+//! last version, which a conflict names, [is visible](Store::wait_visible). They do not cut the power of a machine. An ordinary read is one of the memory:
+//! it has what this process has appended, and may lack what another process appended a moment ago.
 //!
 //! A server that led the stream, and was cut off, may tell an old end of it for the moment until it learns of the new leader. A conflict may then name a
 //! version that is older than the last one. An append is never taken by such a server.
@@ -55,8 +57,8 @@
 //! [`append_if`](Store::append_if) evaluates the condition in the memory of the process, and publishes behind the last message of the whole stream. When any
 //! other message was stored since, the server refuses it, and the store evaluates the condition again for the new events. So no append comes
 //! between the condition and its append, and a writer does not need to know which conditions others have. The price is retries: while
-//! other processes append without pause, a conditional append may take several attempts, and fails with [`Error::Unavailable`] after 30 seconds. With one aggregate it
-//! needs no batch, and works with older servers.
+//! other processes append without pause, a conditional append may take several attempts, and fails with [`Error::Unavailable`] after 30 seconds. With one
+//! aggregate it needs no batch, and works with older servers.
 //!
 //! # TLS
 //!
