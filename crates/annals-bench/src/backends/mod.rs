@@ -8,6 +8,8 @@ mod cqrs_es;
 mod eventually;
 #[cfg(feature = "http")]
 mod http;
+#[cfg(feature = "jetstream")]
+mod jetstream;
 #[cfg(feature = "kurrentdb")]
 mod kurrentdb;
 mod naive;
@@ -50,6 +52,8 @@ pub use self::cqrs_es::CqrsEs;
 pub use self::eventually::Eventually;
 #[cfg(feature = "http")]
 pub use self::http::Http;
+#[cfg(feature = "jetstream")]
+pub use self::jetstream::JetStream;
 #[cfg(feature = "kurrentdb")]
 pub use self::kurrentdb::KurrentDb;
 pub use self::naive::Naive;
@@ -146,6 +150,10 @@ fn by_url(url: &str) -> Result<Box<dyn Backend>> {
     #[cfg(feature = "nats")]
     if url.starts_with(nats::SCHEME) {
         return Ok(Box::new(Nats::connect(url)?));
+    }
+    #[cfg(feature = "jetstream")]
+    if url.starts_with(jetstream::PREFIX) {
+        return Ok(Box::new(JetStream::connect(url)?));
     }
     #[cfg(feature = "umadb")]
     if url.starts_with(umadb::SCHEME) {

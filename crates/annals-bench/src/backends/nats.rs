@@ -101,11 +101,7 @@ impl Backend for Nats {
     }
 
     fn wipe(&self) -> Result<()> {
-        let removed = self.runtime.block_on(self.context.delete_stream(&self.stream));
-        match removed.as_ref().map_err(|error| error.kind()) {
-            Err(GetStreamErrorKind::JetStream(error)) if error.error_code() == ErrorCode::STREAM_NOT_FOUND => Ok(()),
-            _ => removed.map(drop).or_failed(),
-        }
+        self.runtime.block_on(delete(&self.context, &self.stream))
     }
 
     fn place(&self) -> Option<Place> {
@@ -114,6 +110,15 @@ impl Backend for Nats {
 
     fn unshared(&self) -> Option<&'static str> {
         None
+    }
+}
+
+/// Deletes a stream, if there is one.
+pub(super) async fn delete(context: &Context, stream: &str) -> Result<()> {
+    let deleted = context.delete_stream(stream).await;
+    match deleted.as_ref().map_err(|error| error.kind()) {
+        Err(GetStreamErrorKind::JetStream(error)) if error.error_code() == ErrorCode::STREAM_NOT_FOUND => Ok(()),
+        _ => deleted.map(drop).or_failed(),
     }
 }
 

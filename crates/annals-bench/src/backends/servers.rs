@@ -53,6 +53,13 @@ pub const SERVERS: &[Server] = &[
         is_built_in: cfg!(feature = "nats"),
     },
     Server {
+        url: "annals+nats://HOST:PORT",
+        schemes: &["annals+nats://"],
+        software: "annals over NATS",
+        feature: "bench-servers",
+        is_built_in: cfg!(feature = "jetstream"),
+    },
+    Server {
         url: "umadb://HOST:PORT",
         schemes: &["umadb://"],
         software: "UmaDB, over gRPC",

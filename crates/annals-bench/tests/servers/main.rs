@@ -17,7 +17,7 @@ mod python;
 use std::time::Duration;
 
 use annals::{Expected, Position, Store, Version};
-use annals_bench::backends::{Http, KurrentDb, Nats, PostgresTable, Redis, SERVERS, UmaDb, is_named, named};
+use annals_bench::backends::{Http, JetStream, KurrentDb, Nats, PostgresTable, Redis, SERVERS, UmaDb, is_named, named};
 use annals_bench::child::child;
 use annals_bench::crash::Program;
 use annals_bench::processes::run_shared;
@@ -362,6 +362,15 @@ fn a_newer_nats_is_verified_with_batches_and_without() {
     // Each batch costs the server about 20 ms, so these are few.
     verified(&backend, &small("append-small", &["data.batch=7", "data.streams=30"]));
     verified(&backend, &small("hot-stream", &["data.batch=2"]));
+    wholes_alone_are_stored(&backend);
+}
+
+#[test]
+fn annals_over_nats_jetstream_is_verified() {
+    let server = Process::start_at(&python::program("nats-server"), nats_arguments);
+    let backend = JetStream::connect(&server.url("annals+nats")).unwrap();
+    assert_eq!(backend.description().durability, DurabilityClass::ProcessCrashSafe);
+    verified_in_all(&backend);
     wholes_alone_are_stored(&backend);
 }
 
