@@ -1,4 +1,5 @@
-//! Ctrl-C and SIGTERM: the first stops the work at a boundary, the second ends the program at once, unless a pager is open.
+//! Ctrl-C, SIGTERM and SIGHUP: the first stops the work at a boundary, the second ends the program at once, unless a pager is open. SIGHUP stops no
+//! server that has files to read again.
 
 use std::fs::File;
 use std::io;
@@ -17,9 +18,56 @@ static DEFERRED: AtomicBool = AtomicBool::new(false);
 /// Temporary files and folders of this process that are not whole yet.
 static UNFINISHED: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
 
-/// Takes Ctrl-C and SIGTERM over. To be called once, at the start.
+/// What SIGHUP calls instead of stopping the program.
+#[cfg(all(unix, feature = "serve"))]
+static HUNG_UP: Mutex<Option<Box<dyn Fn() + Send>>> = Mutex::new(None);
+
+/// Takes the signals over. To be called once, at the start.
+#[cfg(unix)]
+pub(crate) fn listen() -> Outcome {
+    use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+
+    let failed = |error: io::Error| Failure::Runtime(format!("cannot handle Ctrl-C: {error}"));
+    let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM, SIGHUP]).map_err(failed)?;
+    let thread = std::thread::Builder::new().name("annals-signals".to_owned());
+    let listen = move || {
+        for signal in &mut signals {
+            if signal != SIGHUP || !reload() {
+                on_signal();
+            }
+        }
+    };
+    thread.spawn(listen).map_err(failed)?;
+    Ok(())
+}
+
+/// Takes Ctrl-C over. To be called once, at the start.
+#[cfg(not(unix))]
 pub(crate) fn listen() -> Outcome {
     ctrlc::set_handler(on_signal).map_err(|error| Failure::Runtime(format!("cannot handle Ctrl-C: {error}")))
+}
+
+/// Calls what SIGHUP calls. Returns whether there is anything.
+#[cfg(all(unix, feature = "serve"))]
+fn reload() -> bool {
+    let hung_up = HUNG_UP.lock();
+    hung_up.as_ref().inspect(|call| call()).is_some()
+}
+
+#[cfg(all(unix, not(feature = "serve")))]
+fn reload() -> bool {
+    false
+}
+
+/// From now on SIGHUP calls `call`, on another thread, and does not stop the program. Only Unix has that signal.
+#[cfg(feature = "serve")]
+pub(crate) fn when_hung_up(call: impl Fn() + Send + 'static) {
+    #[cfg(unix)]
+    {
+        *HUNG_UP.lock() = Some(Box::new(call));
+    }
+    #[cfg(not(unix))]
+    drop(call);
 }
 
 #[expect(

@@ -34,7 +34,8 @@ pub(crate) struct Serve {
     /// least 16 characters, and optionally the namespace that it is for
     #[arg(long, value_name = "FILE")]
     pub(crate) token_file: Option<PathBuf>,
-    /// Serve https:// alone, with the certificate of this file in PEM, and with those between it and its authority behind it
+    /// Serve https:// alone, with the certificate of this file in PEM, and with those between it and its authority behind it.
+    /// SIGHUP reads both files again
     #[arg(long, value_name = "FILE", requires = "tls_key")]
     pub(crate) tls_cert: Option<PathBuf>,
     /// The key of --tls-cert in PEM, not encrypted; its owner alone should be able to read it

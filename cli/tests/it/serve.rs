@@ -469,3 +469,28 @@ fn a_store_behind_tls_is_read_by_those_who_trust_it() {
     );
     served.end("-TERM");
 }
+
+#[test]
+fn sighup_stopped_a_server_with_a_certificate() {
+    let folder = Folder::new();
+    let flags = certificate(&folder);
+    let served = Served::start(&["serve", &flags[0], &flags[1], &flags[2], &flags[3]]);
+    // The same files, with another certificate.
+    let flags = certificate(&folder);
+    let (_, port) = served.address.rsplit_once(':').unwrap();
+    let client = annals_server::Client::new(&format!("https://localhost:{port}")).unwrap();
+    let client = client.ca_file(Path::new(&flags[1])).unwrap();
+    assert!(client.state().is_err(), "it has the old certificate");
+    served.signal("-HUP");
+    // The signal is handled by a thread.
+    while client.state().is_err() {}
+    std::fs::write(&flags[3], "no key").unwrap();
+    served.signal("-HUP");
+    client.state().unwrap();
+    let ended = served.end("-TERM");
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    assert!(ended.stderr.contains("keeps the one that it has"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("has no valid key"), "{}", ended.stderr);
+    // Without files to read again, it ends a server as before.
+    assert_eq!(Served::start(&["serve"]).end("-HUP").code, Some(0));
+}

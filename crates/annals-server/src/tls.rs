@@ -3,15 +3,18 @@
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Read as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use annals::{Error, Timestamp};
+use parking_lot::RwLock;
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::ServerCertVerifier as _;
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
 use rustls::{CertificateError, RootCertStore, ServerConfig};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
@@ -24,11 +27,31 @@ const HTTP: &[u8] = b"http/1.1";
 /// The first byte of a handshake. No method of HTTP begins with it.
 const HANDSHAKE: u8 = 0x16;
 
-/// The certificate and the key of a [`Server`](crate::Server). `Debug` does not show them.
+/// The certificate and the key of a [`Server`](crate::Server). `Debug` does not show them. Clones share them.
 #[derive(Clone)]
 pub struct Tls {
     acceptor: TlsAcceptor,
+    current: Arc<Current>,
     is_key_open: bool,
+}
+
+/// The certificate and the key of the next handshake, and the files that they are read from.
+struct Current {
+    pair: RwLock<Arc<CertifiedKey>>,
+    certificate: PathBuf,
+    key: PathBuf,
+}
+
+impl fmt::Debug for Current {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Current").finish_non_exhaustive()
+    }
+}
+
+impl ResolvesServerCert for Current {
+    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(Arc::clone(&self.pair.read()))
+    }
 }
 
 impl fmt::Debug for Tls {
@@ -46,18 +69,42 @@ impl Tls {
     /// or is not valid yet, or if the key is encrypted or of another certificate. The error shows nothing of the key.
     pub fn read_files(certificate: &Path, key: &Path) -> Result<Self, Error> {
         let provider = Arc::new(ring::default_provider());
-        let chain = read_chain(certificate)?;
-        check_times(&chain, &provider, certificate)?;
-        let (secret, is_key_open) = read_key(key)?;
-        let config = ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .and_then(|builder| builder.with_no_client_auth().with_single_cert(chain, secret));
-        let mut config = config.map_err(|error| mismatch(&error, certificate, key))?;
+        let (pair, is_key_open) = read_pair(&provider, certificate, key)?;
+        let current = Arc::new(Current {
+            pair: RwLock::new(Arc::new(pair)),
+            certificate: certificate.to_owned(),
+            key: key.to_owned(),
+        });
+        let builder = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+        let builder = builder.map_err(|error| mismatch(&error, certificate, key))?;
+        let resolver: Arc<dyn ResolvesServerCert> = Arc::<Current>::clone(&current);
+        let mut config = builder.with_no_client_auth().with_cert_resolver(resolver);
         config.alpn_protocols = vec![HTTP.to_vec()];
         Ok(Self {
             acceptor: TlsAcceptor::from(Arc::new(config)),
+            current,
             is_key_open,
         })
+    }
+
+    /// Reads both files again. Later handshakes use what they have now; connections that exist continue. The result is logged.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`read_files`](Self::read_files); then the server keeps its certificate and its key.
+    pub fn reload(&self) -> Result<(), Error> {
+        let Current { certificate, key, pair } = &*self.current;
+        match read_pair(&Arc::new(ring::default_provider()), certificate, key) {
+            Ok((read, _)) => {
+                *pair.write() = Arc::new(read);
+                tracing::info!(target: "annals_server", "the certificate was read again");
+                Ok(())
+            }
+            Err(error) => {
+                tracing::error!(target: "annals_server", %error, "the certificate was not read again: the server keeps the one that it has");
+                Err(error)
+            }
+        }
     }
 
     /// Whether other users of the machine can read the file of the key.
@@ -74,6 +121,15 @@ impl Tls {
             _ => Ok(Err(stream)),
         }
     }
+}
+
+/// Reads and checks a certificate and its key. Returns whether others can read the file of the key, too.
+fn read_pair(provider: &Arc<CryptoProvider>, certificate: &Path, key: &Path) -> Result<(CertifiedKey, bool), Error> {
+    let chain = read_chain(certificate)?;
+    check_times(&chain, provider, certificate)?;
+    let (secret, is_key_open) = read_key(key)?;
+    let pair = CertifiedKey::from_der(chain, secret, provider);
+    Ok((pair.map_err(|error| mismatch(&error, certificate, key))?, is_key_open))
 }
 
 fn invalid(message: String) -> Error {

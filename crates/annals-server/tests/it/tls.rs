@@ -330,3 +330,40 @@ fn the_client_has_tls() {
         "{said}"
     );
 }
+
+#[test]
+fn a_certificate_was_renewed_only_by_a_restart() {
+    let files = Files::new();
+    let tls = Tls::read_files(&files.certificate, &files.key).unwrap();
+    let server = Running::built(Server::builder(Store::in_memory()).tls(tls.clone()), GRACE);
+    let mut old = files.connect(&server).unwrap();
+    let renewed = Files::new();
+    fs::copy(&renewed.certificate, &files.certificate).unwrap();
+    fs::copy(&renewed.key, &files.key).unwrap();
+    assert!(renewed.connect(&server).is_err(), "it was not told yet");
+    tls.reload().unwrap();
+    assert!(renewed.get(&server, "Host: localhost").starts_with("HTTP/1.1 200"));
+    assert!(files.connect(&server).is_err(), "the old certificate is gone");
+    // A connection from before goes on.
+    old.write_all(b"GET /v1/store HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        .unwrap();
+    let mut answer = String::new();
+    old.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+}
+
+#[test]
+fn a_bad_file_took_the_certificate_away() {
+    let files = Files::new();
+    let tls = Tls::read_files(&files.certificate, &files.key).unwrap();
+    let server = Running::built(Server::builder(Store::in_memory()).tls(tls.clone()), GRACE);
+    let other = Files::new();
+    // Half of a renewal: the key of another certificate.
+    fs::copy(&other.key, &files.key).unwrap();
+    let said = tls.reload().unwrap_err().to_string();
+    assert!(said.contains("is not that of the certificate"), "{said}");
+    fs::remove_file(&files.certificate).unwrap();
+    let said = tls.reload().unwrap_err().to_string();
+    assert!(said.contains("cannot read") && said.contains("cert.pem"), "{said}");
+    assert!(files.get(&server, "Host: localhost").starts_with("HTTP/1.1 200"));
+}
