@@ -1,7 +1,7 @@
 //! Bodies of requests: their media type, their size, and the time that they may take.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 
 use axum::body::Body;
 use axum::extract::{FromRequest, Request};
@@ -12,6 +12,7 @@ use http_body_util::BodyExt as _;
 use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 
+use crate::call::Passage;
 use crate::problem::{Kind, Problem};
 use crate::shared::Shared;
 
@@ -36,10 +37,6 @@ pub(crate) struct Content {
     pub(crate) attributes: Vec<(String, String)>,
 }
 
-/// Whether the body of a request was read to its end. The rest would be parsed as the next request of the connection.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Consumed(pub(crate) Arc<AtomicBool>);
-
 impl FromRequest<Arc<Shared>> for Content {
     type Rejection = Problem;
 
@@ -56,14 +53,14 @@ impl FromRequest<Arc<Shared>> for Content {
         if announced(request.headers()).is_some_and(|bytes| bytes > limit as u64) {
             return Err(too_large(limit));
         }
-        let consumed = request.extensions().get::<Consumed>().cloned();
+        let passage = request.extensions().get::<Passage>().cloned();
         let reading = timeout(shared.limits.body_time, collect(request.into_body(), limit));
         let Ok(read) = reading.await else {
             return Err(Problem::new(Kind::BodyTimeout, "the body was not sent in time"));
         };
         let bytes = read?;
-        if let Some(consumed) = consumed {
-            consumed.0.store(true, Ordering::Relaxed);
+        if let Some(passage) = passage {
+            passage.is_body_read.store(true, Ordering::Relaxed);
         }
         Ok(Self {
             media,
@@ -100,18 +97,28 @@ impl Content {
 }
 
 async fn collect(mut body: Body, limit: usize) -> Result<Bytes, Problem> {
-    let mut bytes = BytesMut::new();
+    let mut whole = Bytes::new();
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|_| Problem::invalid("the body ended before its end"))?;
         let Ok(data) = frame.into_data() else {
             continue;
         };
-        if data.len() > limit - bytes.len() {
+        if data.len() > limit - whole.len() {
             return Err(too_large(limit));
         }
-        bytes.extend_from_slice(&data);
+        whole = joined(whole, data);
     }
-    Ok(bytes.freeze())
+    Ok(whole)
+}
+
+/// A short body is one piece, which is not copied.
+fn joined(whole: Bytes, data: Bytes) -> Bytes {
+    if whole.is_empty() {
+        return data;
+    }
+    let mut joined = whole.try_into_mut().unwrap_or_else(|shared| BytesMut::from(&*shared));
+    joined.extend_from_slice(&data);
+    joined.freeze()
 }
 
 fn too_large(limit: usize) -> Problem {

@@ -1,12 +1,13 @@
 //! The parts of every request before its body: namespace, path, parameters and headers.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use annals::Store;
 use axum::extract::{FromRequestParts, RawPathParams};
 use axum::http::header::ACCEPT;
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, Uri};
+use axum::http::{Extensions, HeaderMap, Uri};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use crate::params::Params;
@@ -16,6 +17,20 @@ use crate::tokens::Role;
 
 /// The characters that are percent-encoded in a segment of a path or a parameter.
 const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
+
+/// What the checks of a request found, for what runs after them.
+#[derive(Clone, Debug)]
+pub(crate) struct Passage {
+    /// The role that the route needs, and that the request has.
+    pub(crate) role: Option<Role>,
+    /// Whether the body was read to its end. The rest would be parsed as the next request of the connection.
+    pub(crate) is_body_read: Arc<AtomicBool>,
+}
+
+/// The role of the route that answers a request.
+pub(crate) fn role_of(extensions: &Extensions) -> Option<Role> {
+    extensions.get::<Passage>()?.role
+}
 
 /// A request without its body.
 #[derive(Debug)]
@@ -51,7 +66,7 @@ impl FromRequestParts<Arc<Shared>> for Call {
         let namespace = find(&path, "namespace");
         let name = namespace.unwrap_or(DEFAULT);
         // Only an append makes a namespace, and only for tests.
-        let is_append = parts.extensions.get() == Some(&Role::Write);
+        let is_append = role_of(&parts.extensions) == Some(Role::Write);
         let store = if is_append {
             shared.namespaces.get_or_make(name)?
         } else {

@@ -18,11 +18,12 @@ use tokio::time::timeout;
 use tracing::Instrument as _;
 use uuid::Uuid;
 
-use crate::body::Consumed;
+use crate::call::Passage;
 use crate::logs;
 use crate::metrics::Answered;
 use crate::problem::{Kind, Problem};
 use crate::shared::Shared;
+use crate::tokens::Role;
 
 /// The id of a request, which the answer repeats.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -45,6 +46,8 @@ pub(crate) struct Unread(pub(crate) Arc<AtomicBool>);
 pub(crate) struct Found {
     /// Its path, without a namespace: one of a closed set.
     pub(crate) path: &'static str,
+    /// The role that it needs; `None` for routes that return no data of a store.
+    pub(crate) role: Option<Role>,
     /// The namespace that the address names, which may be anything.
     pub(crate) namespace: Option<Cow<'static, str>>,
 }
@@ -64,10 +67,13 @@ where
     let method = method_name(request.method());
     let span = logs::request(&id, method);
     let unread = request.extensions().get::<Unread>().cloned();
-    let consumed = Consumed::default();
+    let passage = Passage {
+        role: found.and_then(|found| found.role),
+        is_body_read: Arc::default(),
+    };
     let has_body = !request.body().is_end_stream();
     let is_tls_only = is_tls_only(shared, &request);
-    request.extensions_mut().insert(consumed.clone());
+    request.extensions_mut().insert(passage.clone());
     let mut response = match check(shared, &request) {
         // As the answer to a request whose head does not fit into the buffer of its connection.
         _ if head_bytes(&request) > shared.limits.header_bytes => {
@@ -76,7 +82,7 @@ where
         Ok(()) => answer(shared, run(request)).instrument(span.clone()).await,
         Err(problem) => problem.into_response(),
     };
-    if has_body && !consumed.0.load(Ordering::Relaxed) {
+    if has_body && !passage.is_body_read.load(Ordering::Relaxed) {
         response
             .headers_mut()
             .insert(CONNECTION, HeaderValue::from_static("close"));

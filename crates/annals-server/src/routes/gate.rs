@@ -124,6 +124,7 @@ impl Gate {
         };
         Found {
             path: self.path,
+            role: self.role,
             namespace,
         }
     }
@@ -145,14 +146,13 @@ async fn enter(State(gate): State<Arc<Gate>>, request: Request, next: Next) -> R
     .await
 }
 
-async fn pass(gate: &Gate, found: &Found, mut request: Request, next: Next) -> Response {
+async fn pass(gate: &Gate, found: &Found, request: Request, next: Next) -> Response {
     let namespace = found.namespace.as_deref();
     logs::found(found.path, namespace);
-    if let Some(role) = gate.role {
-        if let Err(problem) = permit(&gate.shared.tokens, request.headers(), role, namespace) {
-            return problem.into_response();
-        }
-        request.extensions_mut().insert(role);
+    if let Some(role) = found.role
+        && let Err(problem) = permit(&gate.shared.tokens, request.headers(), role, namespace)
+    {
+        return problem.into_response();
     }
     if gate.has_faults {
         test_layer::run(&gate.shared, gate.path, request, next).await

@@ -14,7 +14,7 @@ use tokio::time::sleep;
 
 use super::incoming;
 use crate::body::Content;
-use crate::call::Call;
+use crate::call::{Call, role_of};
 use crate::guard::method_name;
 use crate::params::Params;
 use crate::problem::{Detail, Kind, Problem};
@@ -77,7 +77,7 @@ impl Seen {
             subject: Subject {
                 operation: operation.id,
                 is_append: APPENDS.contains(&operation.id),
-                is_read: request.extensions().get() == Some(&Role::Read),
+                is_read: role_of(request.extensions()) == Some(Role::Read),
                 aggregates: target.into_iter().collect(),
                 event_types: Vec::new(),
             },
