@@ -26,6 +26,8 @@ use crate::exit::{Failure, Outcome};
 const TIMEOUT: Duration = Duration::from_secs(5);
 /// How long the end of the program waits for the last batch.
 const END_MAX: Duration = Duration::from_secs(2);
+/// The path at a receiver.
+const SPANS: &str = "/v1/traces";
 /// A failure is logged once in this many failures in a row.
 const LOGGED_EACH: u64 = 64;
 
@@ -49,7 +51,7 @@ impl Counts {
         self.ended.load(Ordering::Relaxed).saturating_sub(sent)
     }
 
-    /// Counts a batch that was sent, or logs why it was not.
+    /// Counts a batch that was sent, or logs why it was not. Spans that a receiver rejects from a batch that it takes count as sent.
     fn exported(&self, spans: u64, result: &OTelSdkResult) {
         let Err(error) = result else {
             self.sent.fetch_add(spans, Ordering::Relaxed);
@@ -109,7 +111,10 @@ fn endpoint(url: &str) -> Outcome<(String, bool)> {
             ));
         }
     };
-    Ok((format!("{}/v1/traces", url.trim_end_matches('/')), has_tls))
+    let base = url.trim_end_matches('/');
+    // The URL of a receiver is often given with the path of spans.
+    let base = base.strip_suffix(SPANS).unwrap_or(base);
+    Ok((format!("{base}{SPANS}"), has_tls))
 }
 
 /// What the environment says of this process, by the variables of OpenTelemetry; its name is `annals` unless they have one.
@@ -173,7 +178,7 @@ impl Exporter for Counted {
     }
 }
 
-/// Counts the spans that have ended, and names those of requests as the conventions of OpenTelemetry do: by method and route.
+/// Counts the spans that have ended, and names those of requests by method and route.
 struct Requests<P> {
     inner: P,
     counts: Arc<Counts>,
