@@ -1,5 +1,5 @@
-//! Ctrl-C, SIGTERM and SIGHUP: the first stops the work at a boundary, the second ends the program at once, unless a pager is open. SIGHUP stops no
-//! server that has files to read again.
+//! Ctrl-C, SIGTERM and SIGHUP: the first stops the work at a boundary, the second ends the program at once, unless a pager is open. With TLS, SIGHUP
+//! reads the certificate of the server again instead.
 
 use std::fs::File;
 use std::io;
@@ -18,9 +18,9 @@ static DEFERRED: AtomicBool = AtomicBool::new(false);
 /// Temporary files and folders of this process that are not whole yet.
 static UNFINISHED: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
 
-/// What SIGHUP calls instead of stopping the program.
+/// Wakes the thread that SIGHUP has instead of stopping the program.
 #[cfg(all(unix, feature = "serve"))]
-static HUNG_UP: Mutex<Option<Box<dyn Fn() + Send>>> = Mutex::new(None);
+static HUNG_UP: Mutex<Option<crossbeam_channel::Sender<()>>> = Mutex::new(None);
 
 /// Takes the signals over. To be called once, at the start.
 #[cfg(unix)]
@@ -47,11 +47,14 @@ pub(crate) fn listen() -> Outcome {
     ctrlc::set_handler(on_signal).map_err(|error| Failure::Runtime(format!("cannot handle Ctrl-C: {error}")))
 }
 
-/// Calls what SIGHUP calls. Returns whether there is anything.
+/// Wakes the thread of SIGHUP. Returns whether there is one. Signals that come while it is busy are one.
 #[cfg(all(unix, feature = "serve"))]
 fn reload() -> bool {
     let hung_up = HUNG_UP.lock();
-    hung_up.as_ref().inspect(|call| call()).is_some()
+    let Some(wake) = &*hung_up else { return false };
+    // A full channel has woken the thread already.
+    wake.try_send(()).ok();
+    true
 }
 
 #[cfg(all(unix, not(feature = "serve")))]
@@ -59,15 +62,20 @@ fn reload() -> bool {
     false
 }
 
-/// From now on SIGHUP calls `call`, on another thread, and does not stop the program. Only Unix has that signal.
+/// From now on SIGHUP calls `call` and does not stop the program. The call has a thread of its own, so that one that hangs keeps no other signal from
+/// being handled. Only Unix has that signal.
 #[cfg(feature = "serve")]
-pub(crate) fn when_hung_up(call: impl Fn() + Send + 'static) {
+pub(crate) fn when_hung_up(call: impl Fn() + Send + 'static) -> io::Result<()> {
     #[cfg(unix)]
     {
-        *HUNG_UP.lock() = Some(Box::new(call));
+        let (wake, woken) = crossbeam_channel::bounded(1);
+        let thread = std::thread::Builder::new().name("annals-reload".to_owned());
+        thread.spawn(move || woken.iter().for_each(|()| call()))?;
+        *HUNG_UP.lock() = Some(wake);
     }
     #[cfg(not(unix))]
     drop(call);
+    Ok(())
 }
 
 #[expect(

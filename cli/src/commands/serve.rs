@@ -64,7 +64,7 @@ fn until_stopped(
     let is_key_open = tls.as_ref().is_some_and(Tls::is_key_open);
     if let Some(tls) = tls.clone() {
         // A failure is in the log.
-        interrupt::when_hung_up(move || drop(tls.reload()));
+        interrupt::when_hung_up(move || drop(tls.reload()))?;
     }
     let scheme = if tls.is_some() { "https" } else { "http" };
     let store = open(global, serve, out)?;

@@ -7,6 +7,7 @@ use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use annals::Store;
 use serde_json::Value;
@@ -483,7 +484,10 @@ fn sighup_stopped_a_server_with_a_certificate() {
     assert!(client.state().is_err(), "it has the old certificate");
     served.signal("-HUP");
     // The signal is handled by a thread.
-    while client.state().is_err() {}
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while let Err(error) = client.state() {
+        assert!(Instant::now() < deadline, "{error}");
+    }
     std::fs::write(&flags[3], "no key").unwrap();
     served.signal("-HUP");
     client.state().unwrap();

@@ -87,7 +87,8 @@ impl Tls {
         })
     }
 
-    /// Reads both files again. Later handshakes use what they have now; connections that exist continue. The result is logged.
+    /// Reads both files again. Later handshakes use what they have now; connections that exist continue, and so may sessions that clients resume.
+    /// The result is logged.
     ///
     /// # Errors
     ///
@@ -95,9 +96,12 @@ impl Tls {
     pub fn reload(&self) -> Result<(), Error> {
         let Current { certificate, key, pair } = &*self.current;
         match read_pair(&Arc::new(ring::default_provider()), certificate, key) {
-            Ok((read, _)) => {
+            Ok((read, is_key_open)) => {
                 *pair.write() = Arc::new(read);
                 tracing::info!(target: "annals_server", "the certificate was read again");
+                if is_key_open {
+                    tracing::warn!(target: "annals_server", "other users of this machine can read the file of the key: take that away with chmod 600");
+                }
                 Ok(())
             }
             Err(error) => {
