@@ -40,9 +40,8 @@ async fn state(mut call: Call) -> Result<Response, Problem> {
         Problem::new(Kind::NotFound, detail)
     };
     let states = program(&call)?.states_of(&stream.aggregate_type).ok_or_else(missing)?;
-    let id = stream.aggregate_id.clone();
-    let found = work::run(&call.shared, move || states.at(&id, version)).await??;
-    check_size(&found.json, call.shared.limits.page_bytes)?;
+    let (id, bytes_max) = (stream.aggregate_id.clone(), call.shared.limits.page_bytes);
+    let found = work::run(&call.shared, move || states.at(&id, version, bytes_max)).await??;
     let wire = WireState {
         aggregate_id: &stream.aggregate_id,
         aggregate_type: &stream.aggregate_type,
@@ -50,13 +49,4 @@ async fn state(mut call: Call) -> Result<Response, Problem> {
         state: &found.json,
     };
     json(StatusCode::OK, &wire)
-}
-
-fn check_size(state: &RawValue, bytes_max: usize) -> Result<(), Problem> {
-    let bytes = state.get().len();
-    if bytes <= bytes_max {
-        return Ok(());
-    }
-    let detail = format!("the state has {bytes} bytes as JSON, more than the {bytes_max} of a page");
-    Err(Problem::new(Kind::NoState, detail))
 }

@@ -161,7 +161,7 @@ fn a_state_larger_than_a_page_was_shown() {
     server.get("/v1/streams/order-1/state").ok(200);
     let refused = server.get("/v1/streams/order-6/state").refused(409, "no-state");
     assert!(
-        refused.to_string().contains("more than the 1024 of a page"),
+        refused.to_string().contains("more than the 1024 bytes of a page"),
         "{refused}"
     );
 }
