@@ -2,6 +2,9 @@
 
 use crate::problem::Kind;
 
+/// The parameters by which reads wait for a position.
+pub(super) const WAITS: &[&str] = &["minPosition", "timeoutSeconds"];
+
 /// The body of an operation's request.
 pub(super) enum Body {
     /// JSON of this schema.

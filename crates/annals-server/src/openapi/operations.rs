@@ -1,6 +1,6 @@
 //! The operations: method, path, parameters, bodies and answers.
 
-use super::operation::{Body, Operation, Reply, get, of, with};
+use super::operation::{Body, Operation, Reply, WAITS, get, of, with};
 use super::{Parts, group_operations, program_operations, test_operations};
 use crate::problem::Kind;
 
@@ -58,8 +58,6 @@ const FILTERS: &[&str] = &[
     "until",
     "system",
 ];
-/// The parameters by which reads wait for a position.
-pub(super) const WAITS: &[&str] = &["minPosition", "timeoutSeconds"];
 
 /// Every operation.
 pub(super) fn all(parts: Parts) -> Vec<Operation> {

@@ -1,7 +1,6 @@
 //! The operations on the parts of a mounted program.
 
-use super::operation::{Body, Operation, Reply, get, of, with};
-use super::operations::WAITS;
+use super::operation::{Body, Operation, Reply, WAITS, get, of, with};
 use crate::problem::Kind;
 
 /// The operations on processors.
