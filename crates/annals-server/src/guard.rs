@@ -66,6 +66,9 @@ where
     let id = request_id(request.headers());
     let method = method_name(request.method());
     let span = logs::request(&id, method);
+    if let Some(found) = found {
+        logs::found(&span, found.path, found.namespace.as_deref());
+    }
     let unread = request.extensions().get::<Unread>().cloned();
     let passage = Passage {
         role: found.and_then(|found| found.role),

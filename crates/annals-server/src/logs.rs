@@ -40,8 +40,7 @@ fn known(namespace: Option<&str>) -> Option<&str> {
 }
 
 /// Adds the route, and the namespace that the path names, to the span of the request.
-pub(crate) fn found(route: &str, namespace: Option<&str>) {
-    let span = Span::current();
+pub(crate) fn found(span: &Span, route: &str, namespace: Option<&str>) {
     span.record("route", route);
     if let Some(namespace) = known(namespace) {
         span.record("namespace", namespace);

@@ -12,7 +12,6 @@ use percent_encoding::percent_decode_str;
 
 use super::test_layer;
 use crate::guard::{Found, guard};
-use crate::logs;
 use crate::shared::{DEFAULT, Shared};
 use crate::tokens::{Role, permit};
 
@@ -137,7 +136,7 @@ fn namespace_of(path: &str) -> Option<String> {
     Some(decoded.into_owned())
 }
 
-/// Lets a request in, within all checks.
+/// Runs a request within all checks.
 async fn enter(State(gate): State<Arc<Gate>>, request: Request, next: Next) -> Response {
     let found = gate.found(&request);
     guard(&gate.shared, Some(&found), request, |request| {
@@ -148,7 +147,6 @@ async fn enter(State(gate): State<Arc<Gate>>, request: Request, next: Next) -> R
 
 async fn pass(gate: &Gate, found: &Found, request: Request, next: Next) -> Response {
     let namespace = found.namespace.as_deref();
-    logs::found(found.path, namespace);
     if let Some(role) = found.role
         && let Err(problem) = permit(&gate.shared.tokens, request.headers(), role, namespace)
     {
