@@ -69,7 +69,7 @@ impl EventMetrics {
 
     /// Calls `append`, and records its time, its events and its outcome as the operation `append`.
     ///
-    /// A conflict has the outcome `conflict`; an append that can never succeed as it is `refused`; every other error `failed`. A repetition that an
+    /// A conflict has the outcome `conflict`, an invalid append `refused`, and every other error `failed`. A repetition that an
     /// earlier append has acknowledged succeeds without adding events.
     ///
     /// # Errors

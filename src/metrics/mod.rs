@@ -1,7 +1,7 @@
 //! Metrics of stores, and of a program's buses, processors, sagas and groups, in the `OpenMetrics` text format.
 //!
 //! The store does no work for them between two collections: [`StoreMetrics`] reads [`Store::stats`](crate::Store::stats) when metrics are collected.
-//! Times of appends and reads are known to those who make them, and recorded by [`EventMetrics`]. `ToolkitMetrics` (feature `cqrs`) has the buses,
+//! Callers record times of appends and reads with [`EventMetrics`]. `ToolkitMetrics` (feature `cqrs`) has the buses,
 //! processors, sagas and groups.
 //!
 //! [`Exporter::text`] is what an HTTP route of the program returns to Prometheus. A program that has a registry of the crate `prometheus-client` registers

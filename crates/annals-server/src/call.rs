@@ -18,10 +18,10 @@ use crate::tokens::Role;
 /// The characters that are percent-encoded in a segment of a path or a parameter.
 const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 
-/// What the checks of a request found, for what runs after them.
+/// What the handler of a request gets from the checks around it.
 #[derive(Clone, Debug)]
 pub(crate) struct Passage {
-    /// The role that the route needs, and that the request has.
+    /// The role that the route needs.
     pub(crate) role: Option<Role>,
     /// Whether the body was read to its end. The rest would be parsed as the next request of the connection.
     pub(crate) is_body_read: Arc<AtomicBool>,

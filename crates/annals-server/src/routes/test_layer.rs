@@ -44,7 +44,7 @@ struct Seen {
     is_precondition: bool,
 }
 
-/// Runs a request as the rules of its namespace say, and keeps what came of it.
+/// Runs a request as the rules of its namespace say, and records the outcome.
 pub(super) async fn run(shared: &Arc<Shared>, path: &'static str, request: Request, next: Next) -> Response {
     let (mut parts, body) = request.into_parts();
     let params = RawPathParams::from_request_parts(&mut parts, &()).await;

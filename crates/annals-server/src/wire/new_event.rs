@@ -121,7 +121,7 @@ pub(crate) fn payload(name: &str, json: Option<&RawValue>, digits: Option<String
     }
 }
 
-/// JSON without line ends, which can only be between tokens, where a space says the same.
+/// JSON without line ends, which can only be between tokens, where a space is equivalent.
 fn on_one_line(json: &str) -> Cow<'_, str> {
     if json.contains(['\n', '\r']) {
         Cow::Owned(json.replace(['\n', '\r'], " "))
@@ -132,7 +132,7 @@ fn on_one_line(json: &str) -> Cow<'_, str> {
 
 /// Raw values are not descended into when they are read, so that their depth is not checked there.
 pub(crate) fn check_depth(name: &str, json: &str) -> Result<(), String> {
-    // No JSON is deeper than it has brackets, most of which need no look at its texts.
+    // The number of brackets bounds the depth, so most values need no scan of their strings.
     if json
         .bytes()
         .filter(|byte| matches!(byte, b'[' | b'{'))
