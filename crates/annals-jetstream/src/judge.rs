@@ -53,6 +53,31 @@ pub(crate) fn judge(heads: &Heads, appends: &[RemoteAppend<'_>], unchanged_since
     }
 }
 
+/// The acknowledgements of an append that was sent, if all of its events are stored. Its parts without events fitted when the server took the others: what
+/// came to their aggregates since is no conflict.
+pub(crate) fn settled(heads: &Heads, appends: &[RemoteAppend<'_>]) -> Option<Vec<Appended>> {
+    let has_events = appends.iter().any(|append| !append.events().is_empty());
+    let parts = appends.iter().map(|append| settled_part(heads, append));
+    let parts = parts.collect::<Option<Vec<_>>>().filter(|_| has_events)?;
+    Some(acknowledgements(heads, &parts))
+}
+
+fn settled_part(heads: &Heads, append: &RemoteAppend<'_>) -> Option<Part> {
+    let head = heads.get(&append.stream().aggregate_id);
+    if append.events().is_empty() {
+        let version = match append.expected() {
+            Expected::Exactly(version) => version.0,
+            Expected::NoStream => 0,
+            Expected::Any | Expected::StreamExists => head.map_or(0, |head| head.version),
+        };
+        let (after, first) = (0, version + 1);
+        return Some(Part::Fits(Place { after, first }));
+    }
+    let head = head?;
+    let known: Vec<_> = append.ids().iter().map(|id| heads.event(head, *id)).collect();
+    whole(&known, append).map(Part::Stored)
+}
+
 /// The conflict of a part that is stored, if another one is not: what is stored is another append.
 fn stored((part, append): (&Part, &RemoteAppend<'_>)) -> Option<Conflict> {
     let Part::Stored(appended) = part else { return None };
@@ -170,5 +195,54 @@ fn of_another_type(head: &Head, append: &RemoteAppend<'_>) -> Error {
             stream.aggregate_id, head.aggregate_type, stream.aggregate_type
         )
         .into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use annals::{NewEvent, StreamId, Timestamp};
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::heads::Append;
+    use crate::message::{decode, encode};
+
+    /// Heads of a stream with a message for each of these: the aggregate, the version of its one event, and the event's id.
+    fn heads(messages: &[(&str, u64, u128)]) -> Heads {
+        let mut heads = Heads::default();
+        for (sequence, (id, version, event)) in (1..).zip(messages) {
+            let (stream, events) = (StreamId::new("Order", *id), [NewEvent::new("Placed")]);
+            let ids = [Uuid::from_u128(*event)];
+            let append = RemoteAppend::new(&stream, Expected::Any, &events, &ids, true);
+            let body = encode(&append, (1, 1), *version, Timestamp::from_micros(5)).unwrap();
+            let parts = vec![decode(&body).unwrap().events];
+            let bytes = body.len();
+            heads.add_all(&Append { sequence, parts, bytes }).unwrap();
+        }
+        heads
+    }
+
+    #[test]
+    fn a_stored_batch_was_a_conflict_of_its_part_without_events() {
+        let (checked, written) = (StreamId::new("Order", "a"), StreamId::new("Order", "b"));
+        let (events, ids) = ([NewEvent::new("Placed")], [Uuid::from_u128(2)]);
+        let appends = [
+            RemoteAppend::new(&checked, Expected::Exactly(Version(1)), &[], &[], true),
+            RemoteAppend::new(&written, Expected::NoStream, &events, &ids, true),
+        ];
+        // Another process appends to the checked aggregate behind the batch.
+        let after = heads(&[("a", 1, 1), ("b", 1, 2), ("a", 2, 3)]);
+        let acknowledged = settled(&after, &appends).unwrap();
+        let versions = acknowledged.iter().map(|appended| appended.last_version.0);
+        assert_eq!(versions.collect::<Vec<_>>(), [1, 1]);
+        assert_eq!(acknowledged[1].first_position, Position(2));
+        assert!(
+            matches!(judge(&after, &appends, None), Verdict::Refused(_)),
+            "one that was not sent"
+        );
+        // Of a batch that did not arrive nothing is stored.
+        let without = heads(&[("a", 1, 1), ("a", 2, 3)]);
+        assert!(settled(&without, &appends).is_none());
+        assert!(settled(&without, &appends[..1]).is_none(), "without events");
     }
 }

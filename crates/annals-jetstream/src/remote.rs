@@ -7,7 +7,7 @@ use annals::journal::{JournalError, JournalErrorKind, Remote, RemoteAppend};
 use annals::{Appended, Error, Position, Result};
 
 use crate::connection::Connection;
-use crate::judge::{Verdict, judge};
+use crate::judge::{Verdict, judge, settled};
 use crate::publish::{Published, publish};
 use crate::shared::Shared;
 
@@ -42,7 +42,8 @@ impl StreamRemote {
 
 impl Attempt<'_> {
     fn run(mut self) -> Result<Vec<Appended>> {
-        // What is known here shows no conflict that is none, but may miss one: the server finds that if there are events.
+        // What is known here may be old: a refusal is judged again at the end of the stream, and the server finds a conflict that is missed here when
+        // events are published.
         let (mut verdict, mut end) = self.judge();
         let has_events = |append: &RemoteAppend<'_>| !append.events().is_empty();
         let is_sent = self.appends.iter().any(has_events);
@@ -65,8 +66,14 @@ impl Attempt<'_> {
     /// Judges the append by what is known of the stream. Returns the sequence of the last message with it.
     fn judge(&self) -> (Verdict, u64) {
         let state = self.remote.shared.lock();
-        let verdict = judge(&state.heads, self.appends, self.unchanged_since);
-        (verdict, state.heads.sequence)
+        let heads = &state.heads;
+        let settled = if self.was_sent {
+            settled(heads, self.appends)
+        } else {
+            None
+        };
+        let verdict = settled.map_or_else(|| judge(heads, self.appends, self.unchanged_since), Verdict::Stored);
+        (verdict, heads.sequence)
     }
 
     /// Judges the append by all that the stream has now.
@@ -82,7 +89,7 @@ impl Attempt<'_> {
         match published {
             Published::As(sequence) => {
                 self.was_sent = true;
-                // It is stored, whatever keeps it from being read.
+                // The server has stored the append; a failed read does not change that.
                 let read = self.remote.shared.await_head(sequence, self.deadline);
                 read.map_err(|cause| Error::Unavailable { cause })?;
                 return Ok(self.judge());
