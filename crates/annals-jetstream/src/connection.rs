@@ -206,7 +206,8 @@ fn no_batches(client: &Client, info: &Info) -> Option<String> {
             client.server_info().version
         ));
     }
-    let reason = "the stream does not allow atomic batches (allow_atomic), because an older server created it: allow them in its configuration";
+    let reason =
+        "the stream does not allow atomic batches: set allow_atomic in its configuration, and open the store again";
     (!info.config.allow_atomic_publish).then(|| reason.to_owned())
 }
 

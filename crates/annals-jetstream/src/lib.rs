@@ -35,12 +35,13 @@
 //! machines at once, may lose acknowledged events with their power. `sync_interval: always` in the configuration of the servers syncs each message
 //! before it is acknowledged.
 //!
-//! Replicas need NATS 2.15 or later: a cluster of 2.9.10 took two appends at once to one aggregate. The tests of this crate kill and stop the servers of a
-//! cluster of three under load, on one machine. They check that the history of appends and conflicts is linearizable, and that of reads that wait until the
-//! last version, which a conflict names, [is visible](Store::wait_visible). They do not cut the power of a machine. An ordinary read is one of the memory:
-//! it has what this process has appended, and may lack what another process appended a moment ago.
+//! Replicas need NATS 2.15 or later on every server, and so do batches, although only the server that the client is connected to is checked: a
+//! cluster of 2.9.10 took two appends at once to one aggregate. The tests of this crate kill and stop the servers of a cluster of three under load,
+//! on one machine. They check that the history of appends and conflicts is linearizable, and that of reads that wait until the last version, which a
+//! conflict names, [is visible](Store::wait_visible). They do not cut the power of a machine. An ordinary read uses the memory of the process: it has
+//! what this process has appended, and may lack what another process appended a moment ago.
 //!
-//! A server that led the stream, and was cut off, may tell an old end of it for the moment until it learns of the new leader. A conflict may then name a
+//! A server that led the stream, and was cut off, may report a stale end of it until it learns of the new leader. A conflict may then name a
 //! version that is older than the last one. An append is never taken by such a server.
 //!
 //! When the answer to a publish is lost, the store reads the stream to learn whether the message arrived. The server stores a message only if the last

@@ -13,7 +13,7 @@ use async_nats::jetstream::{self, Context, ErrorCode};
 
 use crate::connection::Connection;
 use crate::judge::Place;
-use crate::message::{self, PARTS_MAX};
+use crate::message::{self, BODY_BYTES_MAX, PARTS_MAX};
 use crate::subject;
 
 /// Bytes of a message beside its body: the subject, and the header.
@@ -66,6 +66,7 @@ pub(crate) fn publish(
         }
         messages.push(message);
     }
+    check_whole(messages.iter().map(|message| message.body.len()).sum())?;
     let (client, context) = (connection.client.clone(), connection.context.clone());
     Ok(outcome(connection.wait(send(client, context, messages))))
 }
@@ -124,6 +125,21 @@ fn check_size(connection: &Connection, append: &RemoteAppend<'_>, bytes: usize) 
     })
 }
 
+/// # Errors
+///
+/// [`Error::Invalid`] for an append that no process reads: it would end every store of the stream.
+fn check_whole(bytes: usize) -> Result<()> {
+    if bytes <= BODY_BYTES_MAX {
+        return Ok(());
+    }
+    let message = format!(
+        "the append has {bytes} bytes, and stores read {BODY_BYTES_MAX} at most: append fewer events at a time"
+    );
+    Err(Error::Invalid {
+        message: message.into(),
+    })
+}
+
 /// Sends messages, and waits for the acknowledgement of the last one. The server answers it for all of them.
 async fn send(client: Client, context: Context, mut messages: Vec<Message>) -> Result<PublishAck, PublishError> {
     let Some(last) = messages.pop() else {
@@ -168,4 +184,16 @@ fn is_permanent(refusal: &jetstream::Error) -> bool {
         ErrorCode::ATOMIC_PUBLISH_TOO_MANY_INFLIGHT,
     ];
     refusal.code() != 503 && !given_up.contains(&refusal.error_code())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_append_that_no_process_could_read_was_published() {
+        assert!(check_whole(BODY_BYTES_MAX).is_ok());
+        let refused = check_whole(BODY_BYTES_MAX + 1).unwrap_err();
+        assert!(matches!(refused, Error::Invalid { .. }), "{refused:?}");
+    }
 }

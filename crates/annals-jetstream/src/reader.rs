@@ -18,7 +18,7 @@ use crate::shared::Shared;
 const BATCH_MAX: i64 = 64;
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// Reads until another reader is begun, or the store is closed.
+/// Reads until another reader replaces this one, or the store is closed.
 pub(crate) async fn read(stream: Stream, shared: Arc<Shared>, number: u64) {
     let mut reader = Reader {
         shared,

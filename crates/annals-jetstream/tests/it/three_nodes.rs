@@ -16,10 +16,10 @@ use crate::processes::{acknowledged, check, start};
 const KILLS: &str = "ANNALS_KILLS";
 /// Acknowledged events between two kills.
 const BETWEEN: usize = 100;
-const PATIENCE: Duration = Duration::from_secs(120);
+const TIMEOUT: Duration = Duration::from_secs(120);
 
 fn wait_for(what: &str, mut is_so: impl FnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     while !is_so() {
         assert!(Instant::now() < deadline, "{what}");
         std::thread::park_timeout(Duration::from_millis(5));
