@@ -1,6 +1,6 @@
 // The state that the program folds from the events of an aggregate, and what its last event changed.
 
-import { get } from "../api.js";
+import { get, server } from "../api.js";
 import { json, make, number, table } from "../dom.js";
 import { none } from "./rows.js";
 
@@ -9,6 +9,8 @@ const CHANGES_MAX = 100;
 
 /** The section with the state after a version, and a function that shows another version; null where the program folds no such aggregates. */
 export async function stateOf(path, version, signal) {
+  const { capabilities } = await server(signal);
+  if (!capabilities.includes("states")) return null;
   const first = await read(path, version, signal);
   if (first.status === 404) return null;
   const place = make("div", {});
