@@ -225,10 +225,18 @@ fn a_mistyped_target_was_created_with_its_parents() {
     }
     refused.push(run(program().arg("repair").arg(&store).arg("--to").arg(&targets[0])).failed(1));
     refused.push(run(program().args(["man", "--to"]).arg(folder.path("absent/man1"))).failed(1));
+    #[cfg(feature = "bench")]
+    for (out, data) in [("absent/result", "data"), ("result", "absent/data")] {
+        let mut bench = program();
+        bench
+            .args(["bench", "run", "--backends", "null", "--out"])
+            .arg(folder.path(out));
+        refused.push(run(bench.arg("--data").arg(folder.path(data))).failed(1));
+    }
     for message in refused {
         assert!(message.contains("absent does not exist"), "{message}");
     }
-    assert!(!folder.path("absent").exists());
+    assert!(!folder.path("absent").exists() && !folder.path("result").exists());
     back_up(&url, &folder.path("copy"), &[]).ok();
 }
 

@@ -398,26 +398,6 @@ fn conflicts_explain_a_rate() {
 }
 
 #[test]
-fn a_mistyped_folder_of_a_result_was_created_with_its_parents() {
-    let folder = Folder::new();
-    let measured = |more: [&str; 2]| run(bench(&["run", "--backends", "null"]).args(more)).failed(1);
-    let (out, data) = (folder.path("absent/result"), folder.path("absent/data"));
-    let refused = [
-        measured(["--out", out.to_str().unwrap()]),
-        run(bench(&["run", "--backends", "null", "--data"])
-            .arg(&data)
-            .arg("--out")
-            .arg(folder.path("result")))
-        .failed(1),
-    ];
-    for message in refused {
-        assert!(message.contains("absent"), "{message}");
-        assert!(message.contains("does not exist"), "{message}");
-    }
-    assert!(!folder.path("absent").exists() && !folder.path("result").exists());
-}
-
-#[test]
 fn what_is_misspelled_is_refused() {
     let folder = Folder::new();
     for (more, told) in [

@@ -27,7 +27,7 @@ impl<P: SqlProjection> SqlProjected<P> {
             if !opened.tables.has_letters(&mut opened.link)? {
                 return Ok(Vec::new());
             }
-            self.read_letters(&mut opened, Position(0), i64::MAX)
+            self.read_letters(&mut opened, None, Position(0), i64::MAX)
         });
         read.map_err(Trouble::into_reason)
     }
@@ -41,7 +41,7 @@ impl<P: SqlProjection> SqlProjected<P> {
     ///
     /// [`StopReason::Database`] when the database is unavailable; [`StopReason::Superseded`] when another processor of the name has started.
     pub fn replay_letters(&self) -> Result<u64, StopReason> {
-        self.replay_each(|_| true)
+        self.replay_each(None)
     }
 
     /// As [`replay_letters`](Self::replay_letters), but only the events of an aggregate.
@@ -50,21 +50,22 @@ impl<P: SqlProjection> SqlProjected<P> {
     ///
     /// As [`replay_letters`](Self::replay_letters).
     pub fn replay_letters_of(&self, aggregate_id: &str) -> Result<u64, StopReason> {
-        self.replay_each(|letter| letter.aggregate_id == *aggregate_id)
+        self.replay_each(Some(aggregate_id))
     }
 
-    fn replay_each(&self, is_wanted: impl Fn(&Letter) -> bool) -> Result<u64, StopReason> {
+    /// Replays the letters of one aggregate, or of all.
+    fn replay_each(&self, aggregate_id: Option<&str>) -> Result<u64, StopReason> {
         let mut opened = self.open().map_err(Trouble::into_reason)?;
         let _handling = Handling::of(&self.model.name);
         let (mut applied, mut after, mut failed) = (0, Position(0), Vec::<Name>::new());
         loop {
             // Letters that are parked meanwhile follow in their turn.
-            let next = self.read_letters(&mut opened, after, 1).map_err(Trouble::into_reason)?;
-            let Some(letter) = next.into_iter().next() else {
+            let next = self.read_letters(&mut opened, aggregate_id, after, 1);
+            let Some(letter) = next.map_err(Trouble::into_reason)?.into_iter().next() else {
                 return Ok(applied);
             };
             after = letter.position;
-            if !is_wanted(&letter) || failed.contains(&letter.aggregate_id) {
+            if failed.contains(&letter.aggregate_id) {
                 continue;
             }
             if self.fenced(&mut opened, |batch| self.replay(batch, &letter))? {
@@ -85,10 +86,16 @@ impl<P: SqlProjection> SqlProjected<P> {
         self.fenced(&mut opened, |batch| batch.remove_letter(position))
     }
 
-    fn read_letters(&self, opened: &mut Opened, after: Position, limit: i64) -> Result<Vec<Letter>, Trouble> {
+    fn read_letters(
+        &self,
+        opened: &mut Opened,
+        aggregate_id: Option<&str>,
+        after: Position,
+        limit: i64,
+    ) -> Result<Vec<Letter>, Trouble> {
         let (name, after): (&str, _) = (&self.model.name, signed(after.0));
         let Opened { link, tables } = opened;
-        let rows = link.query(None, &tables.letters, &[&name, &after, &limit])?;
+        let rows = link.query(None, &tables.letters, &[&name, &after, &limit, &aggregate_id])?;
         let letters = rows.iter().map(letter);
         letters
             .map(|letter| letter.map(|letter| self.model.reader.open_reason(letter)))

@@ -19,6 +19,7 @@ pub(super) struct Tables {
     /// The aggregates, among some, that have letters.
     pub(super) held: String,
     pub(super) park: String,
+    /// The letters after a position, of one aggregate or of all.
     pub(super) letters: String,
     pub(super) drop_letter: String,
 }
@@ -47,7 +48,7 @@ impl Tables {
             letters: format!(
                 "SELECT position, event_id, event_type, aggregate_id, reason, attempts, \
                  (EXTRACT(EPOCH FROM parked_at) * 1000000)::bigint FROM {letters} WHERE name = $1 AND position > $2 \
-                 ORDER BY position LIMIT $3"
+                 AND ($4::text IS NULL OR aggregate_id = $4) ORDER BY position LIMIT $3"
             ),
             drop_letter: format!("DELETE FROM {letters} WHERE name = $1 AND position = $2"),
             schema,
