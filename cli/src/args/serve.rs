@@ -49,7 +49,7 @@ pub(crate) struct Serve {
     /// The form of the log
     #[arg(long, default_value = "text", value_name = "FORM")]
     pub(crate) log_format: Form,
-    /// Send spans of requests, appends and processors to this receiver of OpenTelemetry, such as `http://127.0.0.1:4318`; `/v1/traces` is added. Spans have no
+    /// Send spans of requests, appends and processors to this receiver of OpenTelemetry, such as `http://127.0.0.1:4318`. Spans have no
     /// payloads and no parameters. For programs that are built with the feature `otlp`
     #[arg(long, value_name = "URL")]
     pub(crate) otlp: Option<String>,

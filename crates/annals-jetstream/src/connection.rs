@@ -263,7 +263,7 @@ async fn client(address: &Address) -> Result<Client, JournalError> {
     })
 }
 
-/// Whether an error is one of TLS. The client tells so only when it cannot begin.
+/// Whether an error is one of TLS. The kind of the client's error says so only if the handshake could not begin.
 fn is_of_tls(error: &ConnectError) -> bool {
     let source = std::error::Error::source(error).and_then(|source| source.downcast_ref::<std::io::Error>());
     let inner = source.and_then(std::io::Error::get_ref);

@@ -26,7 +26,7 @@ pub(crate) struct StreamFeed {
     reader: Option<AbortHandle>,
     /// The message and the position that the store has.
     done: (u64, u64),
-    /// When the server last told the end of the stream.
+    /// When the server last reported the end of the stream.
     asked: Option<Instant>,
     /// Since when the server has told an end that was passed before.
     behind: Option<Instant>,

@@ -52,8 +52,9 @@
 //! [`append_all`](Store::append_all) publishes an atomic batch: one message for each aggregate, each with the last message that the writer knows
 //! there. The server stores all or none, at consecutive places of the stream, and a reader shows a batch only when it has read all of it. The stream needs NATS
 //! 2.15 or later: batches exist since 2.12, but up to 2.14.3 a server may mix up the expected sequences within a batch. On another server, and on a stream
-//! that an older server created, such an append fails with [`Error::Unsupported`], and names what is missing. It has at most 1,000 aggregates.
-//! A batch costs more than a message: the server makes and removes files for each.
+//! that does not allow batches, such an append fails with [`Error::Unsupported`], and names what is missing. It has at most 1,000 aggregates.
+//! A batch costs more than a message: the server makes and removes files for each. A batch must be published within 5 seconds, and read within 3: on a
+//! slow link, keep batches small.
 //!
 //! [`append_if`](Store::append_if) evaluates the condition in the memory of the process, and publishes behind the last message of the whole stream. When any
 //! other message was stored since, the server refuses it, and the store evaluates the condition again for the new events. So no append comes
