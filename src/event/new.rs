@@ -169,6 +169,35 @@ pub struct NewEvent<'a> {
 }
 
 impl NewEvent<'_> {
+    /// Returns the same event with the texts and bytes of this one, for an [`Append`](crate::Append) of events that are kept.
+    ///
+    /// ```
+    /// use annals::{Append, Expected, NewEvent, Store, StreamId};
+    ///
+    /// let event = NewEvent::new("OrderPlaced").data(r#"{"total":7}"#.to_owned());
+    /// let orders = [StreamId::new("Order", "order-1"), StreamId::new("Order", "order-2")];
+    /// let copies = orders.iter().map(|order| Append::new(order, Expected::NoStream, event.borrowed()));
+    /// Store::new().append_all(&copies.collect::<Vec<_>>())?;
+    /// # Ok::<(), annals::Error>(())
+    /// ```
+    pub fn borrowed(&self) -> NewEvent<'_> {
+        NewEvent {
+            id: self.id,
+            event_type: Cow::Borrowed(&self.event_type),
+            schema_version: self.schema_version,
+            timestamp: self.timestamp,
+            correlation_id: self.correlation_id.as_deref().map(Cow::Borrowed),
+            causation_id: self.causation_id.as_deref().map(Cow::Borrowed),
+            user_id: self.user_id.as_deref().map(Cow::Borrowed),
+            organization_id: self.organization_id.as_deref().map(Cow::Borrowed),
+            tags: self.tags.iter().map(|tag| Cow::Borrowed(&**tag)).collect(),
+            metadata_type: self.metadata_type.clone(),
+            metadata: Cow::Borrowed(&self.metadata),
+            data_type: self.data_type.clone(),
+            data: Cow::Borrowed(&self.data),
+        }
+    }
+
     /// Returns the same event with owned texts and bytes.
     pub fn into_owned(self) -> NewEvent<'static> {
         let owned = |name: Option<Cow<'_, str>>| name.map(|name| Cow::Owned(name.into_owned()));

@@ -3,7 +3,8 @@
 use std::collections::{HashMap, HashSet};
 
 use annals::analytics::{Counts, Statistics};
-use annals::{EventRef, Query, Store, Timestamp};
+use annals::{EventRef, Name, Query, Store, Timestamp};
+use foldhash::fast::RandomState;
 use serde_json::Value;
 
 use crate::args::Filters;
@@ -99,13 +100,16 @@ fn time(sections: &mut Sections, key: &'static str, label: &'static str, time: O
     sections.figure(key, label, value, shown);
 }
 
+/// Names, each once.
+type Names = HashSet<Name, RandomState>;
+
 /// Counts of events, which are read once.
 struct Seen {
     statistics: Statistics,
-    aggregates: HashSet<String>,
-    tags: HashSet<String>,
+    aggregates: Names,
+    tags: Names,
     /// For each correlation, the type of its first aggregate, and whether it has others.
-    correlations: HashMap<String, (String, bool)>,
+    correlations: HashMap<Name, (Name, bool), RandomState>,
     without_correlation: u64,
     payload_bytes: u64,
 }
@@ -114,9 +118,9 @@ impl Seen {
     fn new(statistics: Statistics) -> Self {
         Self {
             statistics,
-            aggregates: HashSet::new(),
-            tags: HashSet::new(),
-            correlations: HashMap::new(),
+            aggregates: Names::default(),
+            tags: Names::default(),
+            correlations: HashMap::default(),
             without_correlation: 0,
             payload_bytes: 0,
         }
@@ -135,10 +139,10 @@ impl Seen {
 
     fn correlate(&mut self, correlation: &str, aggregate_type: &str) {
         if let Some((first, has_others)) = self.correlations.get_mut(correlation) {
-            *has_others |= first != aggregate_type;
+            *has_others |= *first != aggregate_type;
         } else {
-            let first = (aggregate_type.to_owned(), false);
-            self.correlations.insert(correlation.to_owned(), first);
+            let first = (aggregate_type.into(), false);
+            self.correlations.insert(correlation.into(), first);
         }
     }
 
@@ -209,9 +213,9 @@ impl Seen {
 }
 
 /// Copies a text only if it is new.
-fn insert(names: &mut HashSet<String>, name: &str) {
+fn insert(names: &mut Names, name: &str) {
     if !names.contains(name) {
-        names.insert(name.to_owned());
+        names.insert(name.into());
     }
 }
 

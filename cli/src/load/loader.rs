@@ -7,16 +7,17 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use annals::{
-    Budget, Clock, Durability, Error, Event, Expected, NewEvent, Position, SeededIds, Settings, Store, StreamId,
-    WhenFull,
+    Append, Budget, Clock, Durability, Error, Event, Expected, NewEvent, Position, SeededIds, Settings, Store,
+    StreamId, WhenFull,
 };
 
 use crate::exit::{Failure, Outcome, of_store};
 use crate::interrupt;
 use crate::load::clock::LogClock;
 use crate::load::dropped::Dropped;
+use crate::load::gathered::Gathered;
 use crate::load::identity::Identity;
-use crate::load::pieces::Batch;
+use crate::load::pieces::{Batch, NumberedLine};
 use crate::load::positions::Positions;
 use crate::load::progress::Progress;
 use crate::load::{BadLine, Entry, LINE_BYTES_MAX, Options, feed};
@@ -91,7 +92,17 @@ enum Kind {
         came_again: Positions,
         /// The dropped events, which are not restored; `None` if they are.
         dropped: Option<Dropped>,
+        /// Whether one append can have several aggregates.
+        takes_several: bool,
     },
+}
+
+/// What a store has of an event.
+enum Found {
+    Kept(Box<Event>),
+    /// The store had the event, and has dropped it.
+    Dropped,
+    Nothing,
 }
 
 /// The reason why an event was not stored.
@@ -161,6 +172,7 @@ impl Loader {
                 before,
                 came_again: Positions::default(),
                 dropped,
+                takes_several: true,
             },
         }
     }
@@ -221,44 +233,111 @@ impl Loader {
     }
 
     fn take_all(&mut self, path: &Path, batch: &mut Batch, options: &Options) -> Outcome {
-        for (line, entry) in batch {
-            let entry = entry.as_mut().map_err(|reason| Refusal::Line(reason.clone()));
-            let taken = entry.and_then(|entry| self.take(entry));
-            match taken {
-                Ok(()) => {}
-                Err(Refusal::Line(reason)) => self.bad(path, *line, &reason, options)?,
-                Err(Refusal::Store(error)) => return Err(error.into()),
+        for (_, entry) in batch.iter_mut() {
+            if let Ok(entry) = entry {
+                self.identify(entry);
             }
         }
+        let mut gathered = Gathered::default();
+        for line in batch.iter() {
+            if let (true, Ok(entry)) = (self.gathers(), &line.1) {
+                if !gathered.has_room_for(entry) {
+                    self.append_gathered(path, &mut gathered, options)?;
+                }
+                if let Found::Nothing = self.find(entry) {
+                    gathered.add(line, entry);
+                    continue;
+                }
+            }
+            self.append_gathered(path, &mut gathered, options)?;
+            self.take_line(path, line, options)?;
+        }
+        self.append_gathered(path, &mut gathered, options)
+    }
+
+    /// Sets the id of an event that a durable store takes.
+    fn identify(&mut self, entry: &mut Entry) {
+        if let Kind::Durable { identity, .. } = &mut self.kind {
+            entry.event.id = Some(identity.next(&entry.stream, &entry.event));
+        }
+    }
+
+    /// Whether events are appended together. Those in memory are not: the clock shows the time of each.
+    fn gathers(&self) -> bool {
+        match self.kind {
+            Kind::Memory(_) => false,
+            Kind::Durable { takes_several, .. } => takes_several,
+        }
+    }
+
+    /// Appends what was gathered: together, or one by one if the store refuses one of the events.
+    fn append_gathered(&mut self, path: &Path, gathered: &mut Gathered<'_>, options: &Options) -> Outcome {
+        let Gathered { appends, lines, .. } = &*gathered;
+        if lines.len() > 1 && self.append_several(appends)? {
+            self.report.events += lines.len() as u64;
+        } else {
+            lines.iter().try_for_each(|line| self.take_line(path, line, options))?;
+        }
+        gathered.clear();
         Ok(())
+    }
+
+    /// Appends all of the events or none. Returns whether it did.
+    fn append_several(&mut self, appends: &[Append<'_>]) -> Outcome<bool> {
+        match self.store.append_all(appends) {
+            Ok(appended) => Ok(appended.iter().all(|part| !part.repeated)),
+            Err(Error::Unsupported { .. }) => {
+                if let Kind::Durable { takes_several, .. } = &mut self.kind {
+                    *takes_several = false;
+                }
+                Ok(false)
+            }
+            Err(error) => match Refusal::from(error) {
+                Refusal::Line(_) => Ok(false),
+                Refusal::Store(error) => Err(error.into()),
+            },
+        }
+    }
+
+    fn take_line(&mut self, path: &Path, (line, entry): &NumberedLine, options: &Options) -> Outcome {
+        let entry = entry.as_ref().map_err(|reason| Refusal::Line(reason.clone()));
+        match entry.and_then(|entry| self.take_named(entry)) {
+            Ok(()) => Ok(()),
+            Err(Refusal::Line(reason)) => self.bad(path, *line, &reason, options),
+            Err(Refusal::Store(error)) => Err(error.into()),
+        }
     }
 
     /// Appends one event at the end of the log.
     pub(crate) fn take(&mut self, entry: &mut Entry) -> Result<(), Refusal> {
+        self.identify(entry);
+        self.take_named(entry)
+    }
+
+    /// Appends an event that has the id by which it is stored.
+    fn take_named(&mut self, entry: &Entry) -> Result<(), Refusal> {
         let Entry {
             stream,
             event,
             recorded_at,
-            place,
+            ..
         } = entry;
-        match &mut self.kind {
-            Kind::Memory(clock) => {
-                if let Some(time) = (*recorded_at).or(event.timestamp) {
-                    clock.show(time);
-                }
+        if let (Kind::Memory(clock), Some(time)) = (&self.kind, (*recorded_at).or(event.timestamp)) {
+            clock.show(time);
+        }
+        match self.find(entry) {
+            Found::Kept(kept) => {
+                check_same(&kept, stream, event)?;
+                self.pass(&kept);
+                self.count_again(kept.position());
             }
-            Kind::Durable { identity, .. } => event.id = Some(identity.next(stream, event)),
+            Found::Dropped => self.report.dropped += 1,
+            Found::Nothing => self.append(stream, event)?,
         }
-        if let Some(kept) = self.kept(stream, event, place.is_some()) {
-            check_same(&kept, stream, event)?;
-            self.pass(&kept);
-            self.count_again(kept.position());
-            return Ok(());
-        }
-        if self.had(stream, event) {
-            self.report.dropped += 1;
-            return Ok(());
-        }
+        Ok(())
+    }
+
+    fn append(&mut self, stream: &StreamId, event: &NewEvent<'_>) -> Result<(), Refusal> {
         let appended = self.store.append(stream, Expected::Any, slice::from_ref(event))?;
         if !appended.repeated {
             self.report.events += 1;
@@ -269,6 +348,15 @@ impl Loader {
         }
         self.count_again(appended.first_position);
         Ok(())
+    }
+
+    /// What the durable store has of an event.
+    fn find(&mut self, entry: &Entry) -> Found {
+        match self.kept(&entry.stream, &entry.event, entry.place.is_some()) {
+            Some(kept) => Found::Kept(Box::new(kept)),
+            None if self.had(&entry.stream, &entry.event) => Found::Dropped,
+            None => Found::Nothing,
+        }
     }
 
     /// The event of the durable store with the same id. In an export, events of several aggregates may share an id.

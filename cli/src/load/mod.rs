@@ -9,6 +9,7 @@ mod elements;
 mod encoding;
 pub(crate) mod feed;
 pub(crate) mod foreign;
+mod gathered;
 pub(crate) mod growing;
 pub(crate) mod identity;
 pub(crate) mod json_text;

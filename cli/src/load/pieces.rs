@@ -12,8 +12,11 @@ const PIECES: usize = 512;
 /// Size in bytes at which a batch is sent, whatever the number of its pieces.
 const BYTES: usize = 1 << 20;
 
-/// Numbered lines, each with an event or the reason why it is invalid.
-pub(crate) type Batch = Vec<(u64, Result<Entry, BadLine>)>;
+/// The number of a line, with its event or the reason why it is invalid.
+pub(crate) type NumberedLine = (u64, Result<Entry, BadLine>);
+
+/// Consecutive lines.
+pub(crate) type Batch = Vec<NumberedLine>;
 
 /// A piece of a file.
 #[derive(Debug)]

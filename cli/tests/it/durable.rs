@@ -157,6 +157,47 @@ fn an_id_that_is_taken_is_a_bad_line() {
     assert_eq!(events(&url).len(), 2);
 }
 
+/// Consecutive events are appended together, and the store refuses all of them for one.
+#[test]
+fn a_refused_event_took_its_neighbours_with_it() {
+    let folder = Folder::new();
+    let url = folder.url("store");
+    let lines = [
+        line("a", "T", ""),
+        line("b", "$T", ""),
+        line("c", "T", ""),
+        line("a", "T", r#","eventData":1"#),
+        line("a", "T", r#","eventData":2"#),
+        line("c", "T", "").replace("Thing", "Other"),
+        line("d", "T", ""),
+    ];
+    let log = folder.file("log.jsonl", lines.join("\n"));
+    let import = |more: &[&str]| {
+        run(program()
+            .arg("--store")
+            .arg(&url)
+            .args(["--format", "json", "import"])
+            .arg(&log)
+            .args(more))
+    };
+    let message = import(&[]).failed(3);
+    assert!(message.contains("line 2: event type '$T' begins with '$'"), "{message}");
+    let ran = import(&["--skip-bad"]);
+    assert!(
+        ran.stderr.contains("line 2: ") && ran.stderr.contains("line 6: "),
+        "{}",
+        ran.stderr
+    );
+    let report: Value = serde_json::from_str(&ran.ok()).unwrap();
+    let counts = ["newEvents", "knownEvents", "badLines"].map(|name| report[name].as_u64());
+    assert_eq!(counts, [Some(4), Some(1), Some(2)]);
+    let stored: Vec<_> = events(&url)
+        .iter()
+        .map(|event| format!("{} {}", event["aggregateId"], event["version"]))
+        .collect();
+    assert_eq!(stored, ["\"a\" 1", "\"c\" 1", "\"a\" 2", "\"a\" 3", "\"d\" 1"]);
+}
+
 #[test]
 fn events_are_recorded_when_they_are_imported() {
     let folder = Folder::new();
