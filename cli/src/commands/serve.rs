@@ -36,7 +36,8 @@ pub(crate) fn run(global: &Global, serve: &Serve, out: &mut Out<'_>) -> Outcome 
     // Before the store is opened: its recovery is in the log.
     let spans = serve.otlp.as_deref().map(otlp::start).transpose()?;
     let log = log::start(serve.log, serve.log_format, spans.as_ref())?;
-    let ended = until_stopped(global, serve, (listener, tokens.unwrap_or_default(), tls), out);
+    let secured = (tokens.unwrap_or_default(), tls);
+    let ended = until_stopped(global, serve, (listener, secured, spans.is_some()), out);
     let lost = spans.map_or(0, Spans::end);
     if lost > 0 {
         let lost = counted(lost, "span");
@@ -58,7 +59,7 @@ pub(crate) fn run(global: &Global, serve: &Serve, out: &mut Out<'_>) -> Outcome 
 fn until_stopped(
     global: &Global,
     serve: &Serve,
-    (listener, tokens, tls): (TcpListener, Vec<Token>, Option<Tls>),
+    (listener, (tokens, tls), has_spans): (TcpListener, (Vec<Token>, Option<Tls>), bool),
     out: &mut Out<'_>,
 ) -> Outcome<Report> {
     let is_key_open = tls.as_ref().is_some_and(Tls::is_key_open);
@@ -71,7 +72,11 @@ fn until_stopped(
     let is_ephemeral = store.with_durability(annals::Durability::Written).is_err();
     let daily = Daily::of(global, &serve.daily, &store)?;
     let builder = Server::builder(store).tokens(tokens);
-    let server = configured(builder, serve, tls, daily.as_ref()).build()?;
+    let mut builder = configured(builder, serve, tls, daily.as_ref());
+    if has_spans {
+        builder = Spans::join_traces(builder);
+    }
+    let server = builder.build()?;
     let daily = daily.map(Daily::start).transpose()?;
     let stopped = stopped(serve, daily.as_ref())?;
     announce(scheme, listener.local_addr()?, is_ephemeral, out)?;

@@ -6,17 +6,21 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use opentelemetry::trace::{SpanKind, Status, TracerProvider as _};
+use annals_server::Builder;
+use opentelemetry::propagation::{Extractor, TextMapPropagator as _};
+use opentelemetry::trace::{SpanKind, Status, TraceContextExt as _, TracerProvider as _};
 use opentelemetry::{Context, Key, Value};
 use opentelemetry_otlp::{SpanExporter, WithExportConfig as _, WithHttpConfig as _};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::error::OTelSdkResult;
+use opentelemetry_sdk::propagation::TraceContextPropagator;
 use opentelemetry_sdk::trace::{
     BatchSpanProcessor, SdkTracerProvider, Span, SpanData, SpanExporter as Exporter, SpanProcessor,
 };
+use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 use tracing_subscriber::Layer as _;
 use tracing_subscriber::filter::{LevelFilter, Targets};
-use ureq::http::Uri;
+use ureq::http::{HeaderMap, Uri};
 
 use super::BoxedLayer;
 use super::client::Client;
@@ -146,11 +150,36 @@ impl Spans {
             .boxed()
     }
 
+    /// Makes requests part of the traces that they name, if anything of them is sent.
+    pub(crate) fn join_traces(server: Builder) -> Builder {
+        server.on_request(|span, headers| {
+            let parent = TraceContextPropagator::new().extract(&Parent(headers));
+            if parent.has_active_span() {
+                // A span that is filtered out has no parent.
+                drop(span.set_parent(parent));
+            }
+        })
+    }
+
     /// Sends the last spans, for 2 seconds at most. Returns how many spans were lost.
     pub(crate) fn end(self) -> u64 {
         // A receiver that is too slow is in the count.
         drop(self.provider.shutdown_with_timeout(END_MAX));
         self.counts.lost()
+    }
+}
+
+/// The header of W3C Trace Context that names the span of the caller. `tracestate`, which is text of the caller, is left out.
+struct Parent<'a>(&'a HeaderMap);
+
+impl Extractor for Parent<'_> {
+    fn get(&self, key: &str) -> Option<&str> {
+        let is_parent = key == "traceparent";
+        is_parent.then(|| self.0.get(key)?.to_str().ok()).flatten()
+    }
+
+    fn keys(&self) -> Vec<&str> {
+        vec!["traceparent"]
     }
 }
 

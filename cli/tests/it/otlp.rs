@@ -156,6 +156,38 @@ fn spans_of_an_append_over_http_were_not_exported() {
     assert!(has(&requests[1].whole, "version-conflict"), "{requests:?}");
 }
 
+#[test]
+fn a_request_was_no_part_of_the_trace_of_its_caller() {
+    let (url, requests) = receiver();
+    let served = Served::start(&["serve", "--otlp", &url]);
+    let (trace, caller) = (
+        0x4bf9_2f35_77b3_4da6_a3ce_929d_0e0e_4736_u128,
+        0x00f0_67aa_0ba9_02b7_u64,
+    );
+    let parent = |trace: u128, flags: &str| format!("traceparent: 00-{trace:032x}-{caller:016x}-{flags}\r\n");
+    let post = |header: &str| {
+        let sent = served.send_with(header, "POST", EVENTS, r#"{"eventType":"X"}"#);
+        assert_eq!(sent.unwrap().0, 201);
+    };
+    // The last two are no headers of Trace Context, and the one before them asks for no span.
+    post(&format!("{}tracestate: secret=1\r\n", parent(trace, "01")));
+    post(&parent(trace, "00"));
+    post(&parent(0, "01"));
+    post(&format!("traceparent: {}\r\n", "x".repeat(4_000)));
+    served.end("-TERM");
+    let bodies: Vec<_> = requests.try_iter().map(|(_, body)| body).collect();
+    let found: Vec<_> = bodies.iter().flat_map(|body| spans(body)).collect();
+    let (in_trace, others): (Vec<_>, Vec<_>) = found.iter().partition(|span| span.trace == trace.to_be_bytes());
+    assert_eq!((in_trace.len(), others.len()), (2, 4), "{found:?}");
+    let request = in_trace.iter().find(|span| span.name.starts_with("POST")).unwrap();
+    let append = in_trace.iter().find(|span| span.name == "append").unwrap();
+    assert_eq!(
+        (&*request.parent, &append.parent),
+        (&caller.to_be_bytes()[..], &request.id)
+    );
+    assert!(!bodies.iter().any(|body| has(body, "secret=1")));
+}
+
 /// Appends 100 events, stops the server, and returns what it said at its end.
 fn appended_without(url: &str) -> String {
     let served = Served::start(&["serve", "--otlp", url]);

@@ -49,9 +49,14 @@ impl Served {
 
     /// The status and the body of a response.
     pub(crate) fn send(&self, method: &str, target: &str, body: &str) -> Option<(u16, String)> {
+        self.send_with("", method, target, body)
+    }
+
+    /// As [`send`](Self::send), with more headers, each with its line end.
+    pub(crate) fn send_with(&self, headers: &str, method: &str, target: &str, body: &str) -> Option<(u16, String)> {
         let mut stream = TcpStream::connect(&self.address).ok()?;
         let head = format!(
-            "{method} {target} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+            "{method} {target} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n{headers}Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
             self.address,
             body.len()
         );

@@ -5,10 +5,13 @@ use std::sync::Arc;
 
 use annals::metrics::ToolkitMetrics;
 use annals::{Error, Store};
+use axum::http::HeaderMap;
 use parking_lot::Mutex;
 use tokio::sync::{Semaphore, watch};
+use tracing::Span;
 
 use crate::limits::Limits;
+use crate::logs::OnRequest;
 use crate::metrics::{DailyWork, Metrics};
 use crate::names::check_name;
 use crate::namespaces::Namespaces;
@@ -35,6 +38,7 @@ pub struct Builder {
     programs: Vec<(String, Program)>,
     has_test_api: bool,
     tls: Option<Tls>,
+    on_request: OnRequest,
 }
 
 impl Server {
@@ -56,6 +60,7 @@ impl Builder {
             programs: Vec::new(),
             has_test_api: false,
             tls: None,
+            on_request: OnRequest::default(),
         }
     }
 
@@ -88,6 +93,15 @@ impl Builder {
     /// to use no other (HSTS).
     pub fn tls(mut self, tls: Tls) -> Self {
         self.tls = Some(tls);
+        self
+    }
+
+    /// Calls `hook` with the span of each request, before anything happens in it, and with the request's headers: to make the span a part of the trace
+    /// that a header names. The span is [`Span::none`] where nothing subscribes to it.
+    ///
+    /// `hook` runs on a thread of the executor: it must not wait, nor panic. Headers have passwords and tokens, which belong in no trace.
+    pub fn on_request(mut self, hook: impl Fn(&Span, &HeaderMap) + Send + Sync + 'static) -> Self {
+        self.on_request = OnRequest::new(hook);
         self
     }
 
@@ -171,6 +185,7 @@ impl Builder {
                 limits,
                 tokens: self.tokens,
                 tls: self.tls,
+                on_request: self.on_request,
                 namespaces,
                 hosts: self.hosts,
                 stage: watch::Sender::new(Stage::Running),

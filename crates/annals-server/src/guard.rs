@@ -66,6 +66,7 @@ where
     let id = request_id(request.headers());
     let method = method_name(request.method());
     let span = logs::request(&id, method);
+    shared.on_request.call(&span, request.headers());
     if let Some(found) = found {
         logs::found(&span, found.path, found.namespace.as_deref());
     }

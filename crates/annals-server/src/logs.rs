@@ -5,8 +5,10 @@
 //! details of problems are left out: they repeat values of requests.
 
 use std::collections::HashSet;
+use std::fmt;
+use std::sync::Arc;
 
-use axum::http::HeaderValue;
+use axum::http::{HeaderMap, HeaderValue};
 use parking_lot::Mutex;
 use tracing::{Level, Span, field};
 
@@ -27,6 +29,30 @@ pub(crate) fn request(id: &HeaderValue, method: &'static str) -> Span {
         status = field::Empty,
         problem = field::Empty
     )
+}
+
+type Hook = dyn Fn(&Span, &HeaderMap) + Send + Sync;
+
+/// What a program does with the span of a request and the headers of the request.
+#[derive(Clone, Default)]
+pub(crate) struct OnRequest(Option<Arc<Hook>>);
+
+impl OnRequest {
+    pub(crate) fn new(hook: impl Fn(&Span, &HeaderMap) + Send + Sync + 'static) -> Self {
+        Self(Some(Arc::new(hook)))
+    }
+
+    pub(crate) fn call(&self, span: &Span, headers: &HeaderMap) {
+        if let Some(hook) = &self.0 {
+            hook(span, headers);
+        }
+    }
+}
+
+impl fmt::Debug for OnRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("OnRequest").field(&self.0.is_some()).finish()
+    }
 }
 
 /// Ids of requests are visible ASCII.

@@ -8,6 +8,7 @@ use parking_lot::Mutex;
 use tokio::sync::{Semaphore, watch};
 
 use crate::limits::Limits;
+use crate::logs::OnRequest;
 use crate::metrics::Metrics;
 use crate::namespaces::Namespaces;
 use crate::openapi::Parts;
@@ -49,6 +50,7 @@ pub(crate) struct Shared {
     pub(crate) programs: BTreeMap<String, Program>,
     /// The certificate, if connections have TLS.
     pub(crate) tls: Option<Tls>,
+    pub(crate) on_request: OnRequest,
 }
 
 impl Shared {
