@@ -36,16 +36,26 @@ println!("{}", relay.status());
 )]
 
 mod backoff;
+#[cfg(feature = "config")]
+pub mod config;
 mod envelope;
 mod error;
 mod lanes;
 mod message;
+#[cfg(feature = "metrics")]
+mod metrics;
+#[cfg(feature = "nats")]
+pub mod nats;
+#[cfg(feature = "rabbitmq")]
+pub mod rabbitmq;
 mod raw;
 #[cfg(feature = "redis")]
 pub mod redis;
 mod relay;
 mod status;
 mod target;
+#[cfg(any(feature = "nats", feature = "rabbitmq"))]
+mod tasks;
 #[cfg(feature = "webhook")]
 pub mod webhook;
 mod work;
@@ -53,6 +63,8 @@ mod work;
 pub use self::envelope::Envelope;
 pub use self::error::RelayError;
 pub use self::message::Message;
+#[cfg(feature = "metrics")]
+pub use self::metrics::RelayMetrics;
 pub use self::relay::{Relay, RelayBuilder};
 pub use self::status::{RelayCounts, RelayState, RelayStatus};
 pub use self::target::{Capacity, Outcome, Target};

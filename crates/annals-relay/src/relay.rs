@@ -200,6 +200,11 @@ impl Relay {
         &self.work.group
     }
 
+    #[cfg(feature = "metrics")]
+    pub(crate) fn work(&self) -> &Arc<Work> {
+        &self.work
+    }
+
     /// Ends the relay, and waits for the calls that are under way.
     pub fn end(self) {
         drop(self);

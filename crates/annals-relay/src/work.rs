@@ -1,5 +1,6 @@
 //! The threads of a relay: they receive events from the group, publish them, and settle them.
 
+use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -64,6 +65,14 @@ struct Out {
     resumed: u64,
     lane: Name,
     message: Arc<Message>,
+}
+
+impl fmt::Debug for Work {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Work")
+            .field("target", &self.target)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Work {

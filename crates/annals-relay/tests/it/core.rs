@@ -328,3 +328,35 @@ fn events_of_the_toolkit_were_published() {
     published(&relay, append(&store, "a", "a1"));
     assert_eq!(target.delivered(), ["a1"]);
 }
+
+#[test]
+fn a_relay_was_not_in_the_metrics() {
+    let store = Store::in_memory();
+    append(&store, "a", "a1");
+    let last = append(&store, "b", "b1");
+    let target = Script::new(|data, _| {
+        if data == "a1" {
+            Outcome::refused("no")
+        } else {
+            Outcome::Delivered
+        }
+    });
+    let relay = start(&store, &target);
+    published(&relay, last);
+    let metrics = annals_relay::RelayMetrics::new();
+    metrics.relay(&relay);
+    let mut registry = prometheus_client::registry::Registry::default();
+    registry.register_collector(Box::new(metrics));
+    let text = || {
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
+        text
+    };
+    let has = |line: &str| assert!(text().lines().any(|own| own == line), "{line}");
+    has("relay_delivered_events_total{relay=\"out\"} 1.0");
+    has("relay_parked_events_total{relay=\"out\"} 1.0");
+    has("relay_dead_letters{relay=\"out\"} 1.0");
+    has("relay_up{relay=\"out\"} 1.0");
+    relay.end();
+    has("relay_up{relay=\"out\"} 0.0");
+}
