@@ -92,6 +92,7 @@ const TAKEN: &[(&str, &[&str])] = &[
     ("archive", &["store", "format", "time-zone", "color"]),
     ("backup", &["store", "format", "time-zone", "color"]),
     ("cdc", &["store", "format", "color"]),
+    ("relay", &["store", "format", "color"]),
     (
         "mcp",
         &[
@@ -117,7 +118,7 @@ const TAKEN: &[(&str, &[&str])] = &[
 ];
 
 /// Why an option is refused, where the name of the command does not say it.
-const REASONS: [(&str, &str, &str); 6] = [
+const REASONS: [(&str, &str, &str); 7] = [
     (
         "import",
         "attach",
@@ -142,6 +143,11 @@ const REASONS: [(&str, &str, &str); 6] = [
         "cdc",
         "attach",
         "changes are of what is written, and archives are not written",
+    ),
+    (
+        "relay",
+        "attach",
+        "a store with archives attached can only be read, and a relay keeps its checkpoint in the store",
     ),
     ("demo", "store", "name the file to write with --output"),
 ];

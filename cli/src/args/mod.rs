@@ -12,6 +12,7 @@ pub(crate) mod list;
 mod man;
 pub(crate) mod pattern;
 mod place;
+pub(crate) mod relay;
 pub(crate) mod serve;
 mod size;
 pub(crate) mod tail;
@@ -354,6 +355,13 @@ pub(crate) enum Command {
     /// writes changes), with one object a line. While no reader is active, the server retains its log for the slot. As JSON,
     /// data and metadata that are not UTF-8 are hexadecimal digits, in `eventDataHex` and `metadataHex`.
     Cdc(Cdc),
+    /// Publish the events of a durable store to webhooks, Redis, NATS and RabbitMQ, as a file says: at least once, in order per aggregate
+    ///
+    /// Each relay keeps its checkpoint and its dead letters in the store, which is opened for writing, and resumes there in the next run. While a target
+    /// is unavailable, its relay tries again; a message that the target does not take becomes a dead letter. The command runs until Ctrl-C or
+    /// SIGTERM, or with --once until all existing events are published, and reports the position of each relay.
+    /// docs/relays.md describes the file, what each target guarantees, and what a consumer must do.
+    Relay(relay::Relay),
     /// Answer questions about a store to a program that speaks the Model Context Protocol, over the standard input and output
     ///
     /// The tools are `stats`, `list`, `events`, `search`, `stream`, `event`, `trace`, `trends`, `heatmap` and `explain`: the commands of these names, with

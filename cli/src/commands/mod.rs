@@ -22,6 +22,8 @@ mod lanes;
 mod list;
 mod man;
 mod nearest;
+#[cfg(feature = "relay")]
+mod relay;
 mod repair;
 #[cfg(feature = "serve")]
 mod serve;
@@ -94,6 +96,12 @@ pub(crate) fn run(cli: &Cli, out: &mut Out<'_>) -> Outcome {
         Command::Cdc(cdc) => cdc::run(global, cdc, out),
         #[cfg(not(feature = "postgres"))]
         Command::Cdc(_) => Err(Failure::Usage(WITHOUT_POSTGRES.to_owned())),
+        #[cfg(feature = "relay")]
+        Command::Relay(relay) => relay::run(global, relay, out),
+        #[cfg(not(feature = "relay"))]
+        Command::Relay(_) => Err(Failure::Usage(
+            "this program was built without relays: build it again with `cargo install --path cli --features relay`".to_owned(),
+        )),
         Command::Mcp => mcp::serve(global, out),
         Command::Backup(backup) => backup::run(global, backup, out),
         Command::Archive(archive) => archive::run(global, archive, out),

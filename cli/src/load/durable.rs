@@ -51,7 +51,7 @@ pub(crate) fn check_exists(url: &StoreUrl) -> Outcome {
 }
 
 /// Opens or creates the store at `url` for a server, with the limits of the library.
-#[cfg(feature = "serve")]
+#[cfg(any(feature = "relay", feature = "serve"))]
 pub(crate) fn open_to_serve(url: &StoreUrl, out: &mut Out<'_>) -> Outcome<Store> {
     open_or_make(url, builder(url).settings(Settings::default()), out)
 }

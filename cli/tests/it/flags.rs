@@ -10,7 +10,7 @@ const OF_CHANGES: &str = if cfg!(feature = "postgres") {
 };
 
 /// The required arguments of a command line.
-const COMMANDS: [(&str, &[&str]); 21] = [
+const COMMANDS: [(&str, &[&str]); 22] = [
     ("", &[]),
     ("events", &[]),
     ("stream", &["a"]),
@@ -27,6 +27,7 @@ const COMMANDS: [(&str, &[&str]); 21] = [
     ("archive", &["--before", "2020-01-01", "--to", "ARCHIVE"]),
     ("backup", &["--to", "NEW"]),
     ("cdc", &["--once"]),
+    ("relay", &["--config", "FILE"]),
     ("verify", &["FOLDER"]),
     ("repair", &["FOLDER", "--to", "NEW"]),
     ("demo", &["--events", "3"]),
@@ -50,7 +51,7 @@ fn taken(command: &str, store: &str) -> &'static [&'static str] {
     match (command, store) {
         ("import", _) | ("export" | "tail", "log") => &["store", "format", "time-zone", "skip-bad", "color", "csv"],
         ("archive" | "backup", "durable") => &["store", "format", "time-zone", "color"],
-        ("archive" | "backup" | "cdc", _) => &[],
+        ("archive" | "backup" | "cdc" | "relay", _) => &[],
         ("verify" | "repair", _) => &["store", "format", "color"],
         ("completions" | "man", _) => &["color"],
         ("demo", _) => &["format", "color", "no-pager"],
@@ -453,7 +454,7 @@ fn help_showed_options_that_the_command_does_not_take() {
             // A store in PostgreSQL and a summary, which the other tests do not use.
             let is_other = matches!(
                 (command, option),
-                ("cdc", "store" | "format" | "color") | ("demo", "time-zone")
+                ("cdc" | "relay", "store" | "format" | "color") | ("demo", "time-zone")
             );
             let is_taken = [stores, "log"]
                 .iter()

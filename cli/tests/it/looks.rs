@@ -38,6 +38,7 @@ const COMMANDS: &[&str] = &[
     "export",
     "serve",
     "cdc",
+    "relay",
     "archive",
     "backup",
     "mcp",

@@ -196,7 +196,9 @@ impl Work {
             is_unavailable |= matches!(outcome, Outcome::Unavailable { .. });
             self.settle_one(&mut state, &out, outcome);
         }
-        if !is_unavailable {
+        // A call that began before the pause does not end it.
+        let is_over = state.pause.as_ref().is_none_or(|(until, _)| *until <= Instant::now());
+        if !is_unavailable && is_over {
             state.pauses = 0;
             state.pause = None;
         }
