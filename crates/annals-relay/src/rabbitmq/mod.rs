@@ -20,9 +20,12 @@
 //! A target has its own connection, on which it publishes alone: an alarm of the broker stops no consumer. Its exchanges, queues and bindings are durable, and are declared when it connects; what is
 //! there with other settings is refused by the broker, and the relay waits.
 //!
-//! A consumer recognizes a repeated message by `message_id`, and an older one of an aggregate by `version`: after a lost connection, an earlier message may come once more behind later ones.
+//! A [`Consumer`] feeds a handler, and acknowledges, tries again or parks. It or any other consumer recognizes a repeated message by `message_id`, and an older one of an aggregate by `version`: after a lost connection, an earlier message may come once more behind later ones.
 
+mod consumer;
 mod publish;
+mod received;
+mod steps;
 mod topology;
 
 use std::fmt;
@@ -34,6 +37,8 @@ use lapin::uri::AMQPUri;
 use lapin::{Channel, Connection, ConnectionProperties};
 use parking_lot::Mutex;
 
+pub use self::consumer::{Consumer, ConsumerBuilder, ConsumerCounts};
+pub use self::received::ReceivedMessage;
 pub use self::topology::Queue;
 use self::topology::Topology;
 use crate::tasks::Tasks;

@@ -12,6 +12,7 @@ mod broker;
 #[expect(dead_code, reason = "a free port and apt-get are used, and no PostgreSQL")]
 #[path = "../../../../tests/postgres/cluster.rs"]
 mod cluster;
+mod consumer;
 mod core;
 mod kills;
 mod nats;

@@ -1,0 +1,157 @@
+//! The queues behind a queue: one for each pause before a message is handled again, and one for dead letters.
+//!
+//! A message in a queue waits behind those that came before it, whatever their times to live. So each pause is a queue of its own, whose messages all wait equally long. A message is published there anew and
+//! then acknowledged: the broker drops one that comes back to a queue by expiry alone, and its own counts of deaths and deliveries begin anew after a publish. So attempts are counted in a header of our own.
+
+use std::time::Duration;
+
+use lapin::message::Delivery;
+use lapin::options::{BasicPublishOptions, QueueDeclareOptions};
+use lapin::types::{AMQPValue, FieldTable, LongString};
+use lapin::{Channel, Confirmation, Result};
+
+use super::topology::NAME_BYTES_MAX;
+use crate::RelayError;
+
+/// The header with the number of the attempt.
+pub(super) const ATTEMPT: &str = "annals-attempt";
+/// The headers with the exchange and the routing key of the first publication.
+pub(super) const EXCHANGE: &str = "annals-exchange";
+pub(super) const KEY: &str = "annals-routing-key";
+/// The header with the last error of a dead letter.
+pub(super) const REASON: &str = "annals-reason";
+pub(super) const PANICKED: &str = "the handler panicked";
+/// The longest error in a header, in characters.
+const REASON_CHARS_MAX: usize = 1_024;
+
+/// The pauses of a queue.
+#[derive(Clone, Debug)]
+pub(super) struct Steps {
+    pub(super) queue: String,
+    steps: Vec<Duration>,
+}
+
+impl Steps {
+    /// # Errors
+    ///
+    /// [`RelayError::Invalid`] for a name that leaves no room for those of the queues behind it.
+    pub(super) fn new(queue: String, steps: Vec<Duration>) -> std::result::Result<Self, RelayError> {
+        let longest = NAME_BYTES_MAX - ".retry.86400000".len();
+        if queue.is_empty() || queue.len() > longest {
+            return Err(RelayError::invalid(format!(
+                "the queue of a consumer has a name of 1 to {longest} bytes"
+            )));
+        }
+        Ok(Self { queue, steps })
+    }
+
+    /// The pause after an attempt, counted from 1; `None` after the last.
+    pub(super) fn after(&self, attempt: u32) -> Option<Duration> {
+        let index = usize::try_from(attempt).ok()?.checked_sub(1)?;
+        self.steps.get(index).copied()
+    }
+
+    fn name(&self, step: Option<Duration>) -> String {
+        match step {
+            Some(step) => format!("{}.retry.{}", self.queue, step.as_millis()),
+            None => format!("{}.dead", self.queue),
+        }
+    }
+
+    /// Declares the queues of the steps and of dead letters.
+    pub(super) async fn declare(&self, channel: &Channel) -> Result<()> {
+        for step in self.steps.iter().copied().map(Some).chain([None]) {
+            let mut arguments = FieldTable::default();
+            if let Some(step) = step {
+                let ms = i64::try_from(step.as_millis()).unwrap_or(i64::MAX);
+                arguments.insert("x-message-ttl".into(), AMQPValue::LongLongInt(ms));
+                arguments.insert("x-dead-letter-exchange".into(), text(""));
+                arguments.insert("x-dead-letter-routing-key".into(), text(&self.queue));
+            }
+            let options = QueueDeclareOptions {
+                durable: true,
+                ..QueueDeclareOptions::default()
+            };
+            channel
+                .queue_declare(self.name(step).into(), options, arguments)
+                .await?;
+        }
+        Ok(())
+    }
+
+    /// Publishes a message to the queue of a step, or to the dead letters, and waits for the confirm.
+    ///
+    /// # Errors
+    ///
+    /// The reason when the broker does not confirm, or no queue takes it.
+    pub(super) async fn publish(
+        &self,
+        channel: &Channel,
+        delivery: &Delivery,
+        step: Option<Duration>,
+        attempt: u32,
+        reason: &str,
+    ) -> std::result::Result<(), String> {
+        let name = self.name(step);
+        let properties = delivery
+            .properties
+            .clone()
+            .with_headers(headers(delivery, attempt, reason));
+        let options = BasicPublishOptions {
+            mandatory: true,
+            ..BasicPublishOptions::default()
+        };
+        let published = channel.basic_publish("".into(), name.as_str().into(), options, &delivery.data, properties);
+        let confirm = published.await.map_err(|error| error.to_string())?;
+        match confirm.await {
+            Ok(Confirmation::Ack(None)) => Ok(()),
+            Ok(Confirmation::Ack(Some(_)) | Confirmation::Nack(_) | Confirmation::NotRequested) => {
+                Err(format!("the queue '{name}' does not take a message"))
+            }
+            Err(error) => Err(error.to_string()),
+        }
+    }
+}
+
+/// The headers of a message that is published again. Those of the broker itself are left out.
+fn headers(delivery: &Delivery, attempt: u32, reason: &str) -> FieldTable {
+    let mut headers = FieldTable::default();
+    let before = delivery.properties.headers().as_ref();
+    for (name, value) in before.into_iter().flat_map(|headers| headers.inner()) {
+        if !name.as_str().starts_with("x-") {
+            headers.insert(name.clone(), value.clone());
+        }
+    }
+    if headers.inner().get(EXCHANGE).is_none() {
+        headers.insert(EXCHANGE.into(), text(delivery.exchange.as_str()));
+        headers.insert(KEY.into(), text(delivery.routing_key.as_str()));
+    }
+    let reason: String = reason.chars().take(REASON_CHARS_MAX).collect();
+    headers.insert(ATTEMPT.into(), text(&attempt.saturating_add(1).to_string()));
+    headers.insert(REASON.into(), text(&reason));
+    headers
+}
+
+fn text(value: &str) -> AMQPValue {
+    AMQPValue::LongString(LongString::from(value))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_was_tried_more_often_than_there_are_steps() {
+        let steps = [1, 10].map(Duration::from_secs);
+        let of = Steps::new("q".to_owned(), steps.to_vec()).unwrap();
+        assert_eq!(
+            [0, 1, 2, 3, u32::MAX].map(|attempt| of.after(attempt)),
+            [None, Some(steps[0]), Some(steps[1]), None, None]
+        );
+        assert_eq!(
+            (of.name(Some(steps[1])), of.name(None)),
+            ("q.retry.10000".to_owned(), "q.dead".to_owned())
+        );
+        assert!(Steps::new("q".repeat(250), Vec::new()).is_err());
+    }
+}
