@@ -175,7 +175,7 @@ fn colours_of(arguments: &[OsString]) -> ColorChoice {
 #[derive(Debug, Args)]
 pub(crate) struct Global {
     /// The log to load, or the store to open: a log file, `-` for the standard input (JSON, or --input csv), `memory:` for none; a folder or
-    /// `file:DIR?durability=synced`, `postgres://USER@HOST/DATABASE` or `nats://HOST/STREAM`, for a durable store; `http://HOST:PORT` or `https://HOST:PORT` for one behind `annals serve`, which is read into memory [default: `ANNALS_STORE` of the environment]
+    /// `file:DIR?durability=synced`, `postgres://USER@HOST/DATABASE`, `mongodb://HOST/DATABASE` or `nats://HOST/STREAM`, for a durable store; `http://HOST:PORT` or `https://HOST:PORT` for one behind `annals serve`, which is read into memory [default: `ANNALS_STORE` of the environment]
     #[arg(long, global = true, value_name = "URL")]
     pub(crate) store: Option<Location>,
     /// The namespace of the server that --store names [default: default]

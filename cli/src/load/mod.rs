@@ -95,7 +95,7 @@ pub enum Location {
     Memory,
     /// A log file, or `-` for the standard input.
     File(PathBuf),
-    /// A durable store: in a folder, in PostgreSQL, or over a stream of NATS.
+    /// A durable store: in a folder, in PostgreSQL, in MongoDB, or over a stream of NATS.
     Durable(StoreUrl),
     /// A store behind a server, at `http://HOST:PORT`.
     Server(String),
@@ -112,6 +112,21 @@ fn stream(url: &str) -> Result<Location, String> {
 fn stream(_: &str) -> Result<Location, String> {
     Err(
         "this program was built without NATS JetStream: build it again with `cargo install --path cli --features jetstream`"
+            .to_owned(),
+    )
+}
+
+/// A store in MongoDB.
+#[cfg(feature = "mongodb")]
+fn mongo(url: &str) -> Result<Location, String> {
+    let parsed = annals_mongodb::register().and_then(|()| url.parse());
+    parsed.map(Location::Durable).map_err(|error| error.to_string())
+}
+
+#[cfg(not(feature = "mongodb"))]
+fn mongo(_: &str) -> Result<Location, String> {
+    Err(
+        "this program was built without MongoDB: build it again with `cargo install --path cli --features mongodb`"
             .to_owned(),
     )
 }
@@ -155,10 +170,11 @@ impl std::str::FromStr for Location {
                 .map(Self::Durable)
                 .map_err(|error: annals::Error| error.to_string()),
             Some(("nats", _)) => stream(text),
+            Some(("mongodb", _)) => mongo(text),
             Some(("http" | "https", _)) => server(text),
             _ if text.is_empty() => Err("name a log file, 'memory:', 'file:DIR', 'postgres://…' or 'http://…'".to_owned()),
             _ if text.contains("://") => {
-                Err("that is neither 'memory:', 'file:DIR', 'postgres://USER@HOST/DATABASE', 'nats://HOST/STREAM', 'http://HOST:PORT' nor a log file".to_owned())
+                Err("that is neither 'memory:', 'file:DIR', 'postgres://USER@HOST/DATABASE', 'nats://HOST/STREAM', 'mongodb://HOST/DATABASE', 'http://HOST:PORT' nor a log file".to_owned())
             }
             _ if Path::new(text).is_dir() => Ok(Self::Durable(StoreUrl::of_folder(text))),
             _ => Ok(Self::File(text.into())),

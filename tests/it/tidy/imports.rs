@@ -257,6 +257,7 @@ fn two_files_imported_each_other() {
         "crates/annals-cqrs-es/src",
         "crates/annals-jetstream/src",
         "crates/annals-relay/src",
+        "crates/annals-mongodb/src",
         "crates/annals-server/src",
     ] {
         let imports = Imports::of(&root().join(sources), EXPORTS_MAX);
