@@ -180,8 +180,8 @@ fn lease(value: &str) -> Result<Duration> {
         Some(millis) => millis.parse().map(Duration::from_millis),
         None => value.strip_suffix('s').unwrap_or("").parse().map(Duration::from_secs),
     };
-    let [least, most] = LEASES;
-    let lease = parsed.ok().filter(|lease| (least..=most).contains(lease));
+    let [shortest, longest] = LEASES;
+    let lease = parsed.ok().filter(|lease| (shortest..=longest).contains(lease));
     lease.ok_or_else(|| invalid("the parameter lease must be 200ms to 3600s, for example 10s"))
 }
 

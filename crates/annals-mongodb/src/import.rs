@@ -90,17 +90,38 @@ fn read(url: &str, collection: &str) -> Result<Vec<Foreign>> {
                 .map_err(failed)
         });
         let page = page.map_err(of_reader)?;
-        let Some(last) = page.last() else { return Ok(all) };
+        let Some(last) = page.last() else {
+            check_count(&server, collection, all.len())?;
+            return Ok(all);
+        };
         after = last.get("_id").cloned();
         for document in &page {
             all.push(decode(document).map_err(|reason| {
-                let id = document.get("_id").map_or_else(String::new, |id| json::text(id));
+                let id = document.get("_id").map_or_else(String::new, json::text);
                 invalid(format!(
                     "the document {id} of {collection} is no event: {reason}; correct or remove it"
                 ))
             })?);
         }
     }
+}
+
+/// A page begins behind an `_id`, and the server compares only ids of one type.
+fn check_count(server: &Server, collection: &str, read: usize) -> Result<()> {
+    let name = collection.to_owned();
+    let counted = server.run("count a collection of", move |data| async move {
+        let collection = data.foreign(&name);
+        let counted = collection.count_documents(doc! {}).await;
+        counted.map_err(|error| data.error("count a collection of", &error))
+    });
+    let counted = counted.map_err(of_reader)?;
+    if counted == read as u64 {
+        return Ok(());
+    }
+    Err(invalid(format!(
+        "{collection} has {counted} documents, and {read} could be read: give their _id one type, and let no program write to it meanwhile; \
+         nothing was imported"
+    )))
 }
 
 /// Documents that are read at once.

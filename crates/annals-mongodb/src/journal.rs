@@ -165,7 +165,9 @@ impl Journal for MongoJournal {
     fn recover(&mut self, into: &mut dyn Recover) -> Result<Recovered, JournalError> {
         let parts = read::pass(&self.server, 0, self.position, into)?;
         let bytes = parts.iter().map(|part| part.bytes).sum();
-        parts.into_iter().for_each(|part| self.parts.add(part));
+        for part in parts {
+            self.parts.add(part);
+        }
         self.parts.seal();
         Ok(Recovered::new(bytes, 0))
     }
