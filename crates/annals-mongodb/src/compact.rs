@@ -10,7 +10,7 @@ use crate::document::{self, key};
 use crate::errors::is_duplicate;
 use crate::head;
 use crate::journal::MongoJournal;
-use crate::purged::{self, Addition, bucket};
+use crate::purged::{self, Addition};
 use crate::read::Page;
 use crate::server::Data;
 
@@ -85,9 +85,9 @@ impl MongoJournal {
         if !gone.is_empty() {
             self.archive(page, &batch, purge)?;
             let addition = addition(page, &left, gone.clone());
-            let bucket = bucket(page.first);
+            let purged = page.purged.clone();
             self.server.run("compact", move |data| async move {
-                purged::add(&data, bucket, &addition).await
+                purged::add(&data, purged, &addition).await
             })?;
         }
         let count = gone.len() as u64;

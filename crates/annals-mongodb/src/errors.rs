@@ -73,10 +73,15 @@ pub(crate) fn duplicate_at(error: &Error) -> Option<usize> {
     (first.code == DUPLICATE).then_some(first.index)
 }
 
-/// Whether an insert of one document failed because its key exists.
+/// Whether inserts failed only because keys exist.
 pub(crate) fn is_duplicate(error: &Error) -> bool {
     if let ErrorKind::Write(WriteFailure::WriteError(error)) = error.kind.as_ref() {
         return error.code == DUPLICATE;
     }
-    duplicate_at(error).is_some()
+    let ErrorKind::InsertMany(error) = error.kind.as_ref() else {
+        return false;
+    };
+    let errors = error.write_errors.as_deref().unwrap_or_default();
+    let are_duplicates = !errors.is_empty() && errors.iter().all(|error| error.code == DUPLICATE);
+    are_duplicates && error.write_concern_error.is_none()
 }

@@ -50,6 +50,8 @@ pub(crate) struct MongoFeed {
     store: Option<String>,
     /// Since when the head has been behind what was read.
     behind: Option<Instant>,
+    /// Since when events up to the head have been missing.
+    missing: Option<Instant>,
 }
 
 impl MongoFeed {
@@ -59,6 +61,7 @@ impl MongoFeed {
             signal,
             store: None,
             behind: None,
+            missing: None,
         })
     }
 
@@ -93,6 +96,15 @@ impl MongoFeed {
         };
         Err(JournalError::new(kind, message))
     }
+
+    /// A new primary may show a later head than the events that it shows: damage is one that lasts.
+    fn missing(&mut self, error: JournalError) -> JournalError {
+        let since = *self.missing.get_or_insert_with(Instant::now);
+        if error.kind() == Kind::Corrupt && since.elapsed() < BEHIND {
+            return JournalError::new(Kind::Retry, error.to_string());
+        }
+        error
+    }
 }
 
 impl Feed for MongoFeed {
@@ -105,7 +117,9 @@ impl Feed for MongoFeed {
             return Err(JournalError::new(Kind::Unsupported, message));
         };
         self.check(&head, after.0)?;
-        let parts = read::pass(&self.server, after.0, head.position, into)?;
+        let parts = read::pass(&self.server, after.0, head.position, into);
+        let parts = parts.map_err(|error| self.missing(error))?;
+        self.missing = None;
         Ok(Recovered::new(parts.iter().map(|part| part.bytes).sum(), 0))
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use annals::journal::{JournalError, JournalErrorKind as Kind};
 use mongodb::bson::{Bson, Document, doc};
 use mongodb::options::ReturnDocument;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 use uuid::Uuid;
 
 use crate::document::number;
@@ -240,8 +240,10 @@ async fn update(data: &Data, filter: Document, update: Document) -> Result<bool,
 /// Shows that this writer is alive, until another has taken over. A server that does not answer is asked again.
 pub(crate) async fn keep(data: &Data, fence: &Fence) {
     loop {
-        sleep(data.address.lease / BEATS).await;
-        if matches!(beat(data, fence).await, Ok(false)) {
+        let pause = data.address.lease / BEATS;
+        sleep(pause).await;
+        // A connection that is half open would hold it for minutes.
+        if matches!(timeout(pause, beat(data, fence)).await, Ok(Ok(false))) {
             return;
         }
     }

@@ -1,4 +1,4 @@
-//! Inserting the documents of a batch behind the head, and finding out what a duplicate key means.
+//! Inserting the documents of a batch after the head, and finding out what a duplicate key means.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -12,6 +12,7 @@ use tokio::time::sleep;
 
 use crate::document::{self, Encoded, Origin, key};
 use crate::errors::duplicate_at;
+use crate::purged::{self, bucket};
 use crate::server::Data;
 
 /// Documents and bytes of one insert. A message has at most 48 MB and 100,000 documents.
@@ -53,19 +54,35 @@ impl Documents {
         from..from + count.max(1)
     }
 
-    /// Stores some documents, those of snapshots first.
-    pub(crate) async fn insert(&self, data: &Data, range: Range<usize>) -> Result<(), JournalError> {
+    /// Whether a majority has every document.
+    pub(crate) async fn are_stored(&self, data: &Data) -> Result<bool, JournalError> {
+        let snapshots = self.all.iter().filter(|encoded| encoded.snapshot.is_some()).count();
+        for (collection, count) in [(&data.events, self.all.len()), (&data.snapshots, snapshots)] {
+            let after = doc! { "$gt": key(self.head) };
+            let own = doc! { "_id": after, "epoch": self.origin.epoch, "batch": document::id(self.origin.batch) };
+            let counted = collection.count_documents(own).await;
+            let counted = counted.map_err(|error| data.error("count the events of", &error))?;
+            if counted != count as u64 {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Stores some documents, those of snapshots first. Returns whether an error of the server was settled by what is there: a primary that is
+    /// deposed may lose that again.
+    pub(crate) async fn insert(&self, data: &Data, range: Range<usize>) -> Result<bool, JournalError> {
         let documents = &self.all[range];
         let snapshots: Vec<_> = documents
             .iter()
             .filter_map(|encoded| Some((encoded.position, encoded.snapshot.as_ref()?)))
             .collect();
-        self.insert_all(data, &data.snapshots, &snapshots).await?;
+        let of_snapshots = self.insert_all(data, &data.snapshots, &snapshots).await?;
         let events: Vec<_> = documents
             .iter()
             .map(|encoded| (encoded.position, &encoded.event))
             .collect();
-        self.insert_all(data, &data.events, &events).await
+        Ok(self.insert_all(data, &data.events, &events).await? || of_snapshots)
     }
 
     async fn insert_all(
@@ -73,12 +90,15 @@ impl Documents {
         data: &Data,
         collection: &Collection<RawDocumentBuf>,
         documents: &[(u64, &RawDocumentBuf)],
-    ) -> Result<(), JournalError> {
-        let (mut next, mut attempts) = (0, 0);
+    ) -> Result<bool, JournalError> {
+        let (mut next, mut attempts, mut is_settled) = (0, 0, false);
         while next < documents.len() {
             let rest = documents[next..].iter().map(|(_, document)| *document);
             let inserted = collection.insert_many(rest).ordered(true).await;
-            let Err(error) = inserted else { return Ok(()) };
+            let Err(error) = inserted else {
+                return Ok(is_settled);
+            };
+            is_settled = true;
             let stored = duplicate_at(&error).ok_or_else(|| data.error("insert the events of", &error))?;
             let before = next;
             next += stored;
@@ -99,7 +119,7 @@ impl Documents {
                 return Err(JournalError::new(Kind::Retry, message));
             }
         }
-        Ok(())
+        Ok(is_settled)
     }
 
     /// Finds the document whose key a new one has, first by its position, and then by its aggregate and version.
@@ -152,7 +172,7 @@ impl Documents {
         Ok(Found::Own(last.unwrap_or(position)))
     }
 
-    /// Removes a document of an earlier writer behind the head.
+    /// Removes a document of an earlier writer after the head.
     ///
     /// # Errors
     ///
@@ -184,7 +204,10 @@ impl Documents {
         if origin.epoch > self.origin.epoch {
             return failed("of a later writer, which has taken over the store: open the store again");
         }
-        if position <= self.head || origin.epoch == self.origin.epoch {
+        let is_late = position <= self.head
+            && origin.epoch < self.origin.epoch
+            && purged::read(data, bucket(position)).await?.contains(position);
+        if !is_late && (position <= self.head || origin.epoch == self.origin.epoch) {
             return failed("with the same aggregate and version: restore the database from a backup");
         }
         let leftover = doc! { "_id": key(position), "epoch": origin.epoch };
@@ -204,7 +227,7 @@ async fn find_one(
     found.map_err(|error| data.error("read the events of", &error))
 }
 
-/// Removes what earlier writers left behind the head. A later writer's documents stay, in case this one is not the writer any more.
+/// Removes what earlier writers left after the head. A later writer's documents stay, in case this one is not the writer any more.
 pub(crate) async fn remove_leftovers(data: &Data, epoch: i64, head: u64) -> Result<(), JournalError> {
     for collection in [&data.events, &data.snapshots] {
         let leftovers = doc! { "_id": { "$gt": key(head) }, "epoch": { "$lt": epoch } };

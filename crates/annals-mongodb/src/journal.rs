@@ -100,14 +100,18 @@ impl MongoJournal {
     }
 
     fn insert(&mut self, documents: &Documents, mut stored: usize) -> Result<(), JournalError> {
+        let mut is_settled = stored > 0;
         while stored < documents.all.len() {
             let range = documents.chunk(stored);
             let (end, chunk) = (range.end, documents.clone());
             let inserted = self
                 .server
                 .run("append to", move |data| async move { chunk.insert(&data, range).await });
-            self.keep_pending(inserted, documents, stored)?;
+            is_settled |= self.keep_pending(inserted, documents, stored)?;
             stored = end;
+        }
+        if is_settled {
+            self.check_stored(documents)?;
         }
         let (fence, from, to) = (self.fence.clone(), self.position, self.position + stored as u64);
         let advanced = self.server.run("append to", move |data| async move {
@@ -116,12 +120,26 @@ impl MongoJournal {
         self.keep_pending(advanced, documents, stored)
     }
 
-    fn keep_pending(
+    /// Begins again with a batch of which a deposed primary has lost documents.
+    fn check_stored(&mut self, documents: &Documents) -> Result<(), JournalError> {
+        let all = documents.clone();
+        let stored = self.server.run(
+            "count the events of",
+            move |data| async move { all.are_stored(&data).await },
+        );
+        if self.keep_pending(stored, documents, 0)? {
+            return Ok(());
+        }
+        let message = format!("{} has lost events that were not acknowledged", self.address());
+        self.keep_pending(Err(JournalError::new(Kind::Retry, message)), documents, 0)
+    }
+
+    fn keep_pending<T>(
         &mut self,
-        result: Result<(), JournalError>,
+        result: Result<T, JournalError>,
         documents: &Documents,
         stored: usize,
-    ) -> Result<(), JournalError> {
+    ) -> Result<T, JournalError> {
         if result.is_err() {
             self.pending = Some((documents.clone(), stored));
         }

@@ -12,7 +12,7 @@
 //! # Order
 //!
 //! The document `head` of the collection `head` has the last position of the store. A writer inserts the events of a batch behind it, in order, and then
-//! moves it by one compare-and-set. So a batch is visible as a whole or not at all: readers never look behind the head, and the next writer removes
+//! moves it by one compare-and-set. So a batch is visible as a whole or not at all: readers never read positions after the head, and the next writer removes
 //! what a crash has left there. The position, as 20 digits, is the `_id` of an event, so no position is there twice.
 //!
 //! One process writes. Its name is in the head, and each move of the head demands it. A process that opens the store waits while the head changes, and takes

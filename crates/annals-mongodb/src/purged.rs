@@ -12,8 +12,6 @@ use crate::server::Data;
 
 /// Positions of a bucket.
 pub(crate) const BUCKET: u64 = 2048;
-/// Attempts to replace a document that another process replaces at the same time.
-const ATTEMPTS: u32 = 10;
 
 /// The purged positions of a bucket, and what is left of their events.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -100,16 +98,17 @@ pub(crate) async fn read(data: &Data, bucket: u64) -> Result<Purged, JournalErro
     })
 }
 
-/// Adds to a bucket. What another process adds at the same time is kept.
-pub(crate) async fn add(data: &Data, bucket: u64, addition: &Addition) -> Result<(), JournalError> {
-    for _ in 0..ATTEMPTS {
-        let mut purged = read(data, bucket).await?;
-        let revision = purged.revision;
-        purged.add(addition);
-        purged.revision += 1;
-        if store(data, &purged, revision).await? {
-            return Ok(());
-        }
+/// Adds to a bucket as it was read with the events that are purged.
+///
+/// # Errors
+///
+/// [`Retry`](annals::journal::JournalErrorKind::Retry) when another process has changed it since: what is left of the events may be another.
+pub(crate) async fn add(data: &Data, mut purged: Purged, addition: &Addition) -> Result<(), JournalError> {
+    let revision = purged.revision;
+    purged.add(addition);
+    purged.revision += 1;
+    if store(data, &purged, revision).await? {
+        return Ok(());
     }
     let message = format!("cannot compact {}: another process compacts it", data.address);
     Err(JournalError::new(annals::journal::JournalErrorKind::Retry, message))

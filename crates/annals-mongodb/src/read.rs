@@ -24,7 +24,7 @@ pub(crate) struct Page {
     pub(crate) last: u64,
     pub(crate) events: Vec<RawDocumentBuf>,
     snapshots: Vec<RawDocumentBuf>,
-    purged: Purged,
+    pub(crate) purged: Purged,
 }
 
 impl Page {

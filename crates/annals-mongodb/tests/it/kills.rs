@@ -17,10 +17,7 @@ const FIRST: &str = "ANNALS_TEST_MONGODB_WRITER_FIRST";
 const ACKNOWLEDGED: usize = 40;
 
 fn rounds() -> usize {
-    std::env::var("ANNALS_KILLS")
-        .ok()
-        .and_then(|rounds| rounds.parse().ok())
-        .unwrap_or(2)
+    std::env::var("ANNALS_KILLS").map_or(2, |rounds| rounds.parse().expect("ANNALS_KILLS is a number"))
 }
 
 /// A process that appends pairs of events until it is killed, and prints the ids once they are acknowledged.
@@ -73,7 +70,16 @@ fn acknowledged(out: ChildStdout) -> impl Iterator<Item = Uuid> {
     lines.filter_map(|line| Uuid::parse_str(line.split_once("acknowledged ")?.1).ok())
 }
 
+/// Waits for events of the writer.
+fn acknowledge(acknowledged: &mut impl Iterator<Item = Uuid>, ids: &mut HashSet<Uuid>) {
+    let before = ids.len();
+    ids.extend(acknowledged.take(ACKNOWLEDGED));
+    assert_eq!(ids.len(), before + ACKNOWLEDGED, "the writer has ended");
+}
+
+/// A writer that has ended by itself has failed.
 fn kill(child: &mut Child) {
+    assert_eq!(child.try_wait().unwrap(), None);
     child.kill().unwrap();
     child.wait().unwrap();
 }
@@ -103,7 +109,7 @@ fn an_acknowledged_event_was_lost_or_doubled_when_the_writer_was_killed() {
     for round in 0..rounds() {
         let (mut child, acknowledged) = start(&url, round as u128 * 1_000_000);
         let mut acknowledged = acknowledged;
-        ids.extend(acknowledged.by_ref().take(ACKNOWLEDGED));
+        acknowledge(&mut acknowledged, &mut ids);
         kill(&mut child);
         ids.extend(acknowledged);
         check(&url, &ids);
@@ -117,10 +123,10 @@ fn an_acknowledged_event_was_lost_or_doubled_when_the_server_was_killed() {
     let mut ids = HashSet::new();
     let (mut child, mut acknowledged) = start(&url, 0);
     for _ in 0..rounds() {
-        ids.extend(acknowledged.by_ref().take(ACKNOWLEDGED));
+        acknowledge(&mut acknowledged, &mut ids);
         restart(&mut server);
     }
-    ids.extend(acknowledged.by_ref().take(ACKNOWLEDGED));
+    acknowledge(&mut acknowledged, &mut ids);
     kill(&mut child);
     ids.extend(acknowledged);
     check(&url, &ids);
