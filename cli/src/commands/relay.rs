@@ -87,9 +87,10 @@ impl Running {
 
     /// Ends it, and returns its last status and its target.
     fn end(self) -> (&'static str, RelayStatus) {
-        let status = self.relay.status();
-        self.relay.end();
-        (self.target, status)
+        let state = self.relay.status().state;
+        let mut ended = self.relay.end();
+        ended.state = state;
+        (self.target, ended)
     }
 }
 

@@ -52,8 +52,8 @@ impl<T> Lanes<T> {
         }
     }
 
-    /// Makes the lanes ready whose pause is over, and takes out the first of those that are ready, ascending by position, as long as `accepts` does.
-    pub(crate) fn take(&mut self, now: Instant, mut accepts: impl FnMut(&T) -> bool) -> Vec<(u64, &T)> {
+    /// Makes the lanes ready whose pause is over, and takes out the first messages, with their lanes, of those that are ready, ascending by position, as long as `accepts` does.
+    pub(crate) fn take(&mut self, now: Instant, mut accepts: impl FnMut(&T) -> bool) -> Vec<(Name, &T)> {
         self.end_pauses(now);
         let mut taken = Vec::new();
         while let Some((position, name)) = self.ready.first_key_value() {
@@ -65,9 +65,9 @@ impl<T> Lanes<T> {
             taken.extend(self.ready.pop_first());
         }
         let by_name = &self.by_name;
-        let found = taken.iter().filter_map(|(position, name)| {
-            let lane = by_name.get(name)?;
-            Some((*position, lane.waiting.get(position)?))
+        let found = taken.into_iter().filter_map(|(position, name)| {
+            let message = by_name.get(&name)?.waiting.get(&position)?;
+            Some((name, message))
         });
         found.collect()
     }
@@ -146,7 +146,7 @@ mod tests {
         lanes
             .take(now, |_| true)
             .into_iter()
-            .map(|(position, _)| position)
+            .map(|(_, position)| *position)
             .collect()
     }
 

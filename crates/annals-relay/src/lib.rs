@@ -6,10 +6,10 @@
 //! # What a relay guarantees
 //!
 //! * **At least once.** The checkpoint passes an event only when the target has acknowledged it, or it is a dead letter in the store. After a crash, events
-//!   behind the last saved checkpoint are published again: at most those that were in flight, and 64 more. A consumer must recognize a repeated event by
-//!   its id.
+//!   after the last saved checkpoint are published again: it stands before the first event that is neither, so while one aggregate halts, all that the others have
+//!   published since. A consumer must recognize a repeated event by its id.
 //! * **In order per aggregate.** The next event of an aggregate is published when the one before it is acknowledged. If one fails, its lane halts, and other aggregates
-//!   go on. There is no order between aggregates, except where a target says so.
+//!   go on, until [`RelayBuilder::max_in_flight`] events wait. There is no order between aggregates, except where a target says so.
 //! * **No event is given up silently.** A message that the target refuses, or does not take after the last attempt, becomes a dead letter, and later events of its
 //!   aggregate are parked behind it: [`Relay::letters`], [`Relay::replay_letters`] and [`Relay::drop_letter`]. While the target is unavailable, or an outcome is unknown, the relay tries again
 //!   without a limit.

@@ -205,14 +205,13 @@ impl Relay {
         &self.work
     }
 
-    /// Ends the relay, and waits for the calls that are under way.
-    pub fn end(self) {
-        drop(self);
+    /// Ends the relay, and waits for the calls that are under way. Returns its last status.
+    pub fn end(mut self) -> RelayStatus {
+        self.finish();
+        self.status()
     }
-}
 
-impl Drop for Relay {
-    fn drop(&mut self) {
+    fn finish(&mut self) {
         self.work.end();
         for thread in self.threads.drain(..) {
             // A thread of a relay does not panic.
@@ -220,5 +219,11 @@ impl Drop for Relay {
         }
         // What was settled meanwhile.
         self.work.group.end();
+    }
+}
+
+impl Drop for Relay {
+    fn drop(&mut self) {
+        self.finish();
     }
 }

@@ -95,8 +95,8 @@ pub trait Target: fmt::Debug + Send + Sync {
     /// A message is smaller than the limit of the target, or is refused before it is sent: a large one must not harm the others.
     fn publish(&self, messages: &[Arc<Message>]) -> Vec<Outcome>;
 
-    /// The lane of an event: the messages of a lane are published one at a time, ascending by position. By default, the aggregate. A target whose lanes have several
-    /// aggregates takes one call at a time: only then a lane is in the order of the log, except for dead letters that are replayed.
+    /// The lane of an event: the messages of a lane are published one at a time, ascending by position. By default, the aggregate. If a lane has several
+    /// aggregates, the target must take one call at a time: otherwise the lane is not in the order of the log. Dead letters that are replayed come behind it.
     fn lane(&self, event: &Event) -> Name {
         event.aggregate_id().into()
     }

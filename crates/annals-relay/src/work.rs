@@ -16,7 +16,7 @@ use crate::lanes::Lanes;
 use crate::status::{RelayCounts, RelayState, RelayStatus};
 use crate::target::{Capacity, Outcome, Target};
 
-/// The longest wait for events: then a thread looks for pauses that are over.
+/// The longest wait for an event, before a thread looks for pauses that are over.
 const WAIT_MAX: Duration = Duration::from_millis(200);
 /// Bytes of the messages of one call, at most; a larger message is sent alone.
 const CALL_BYTES_MAX: usize = 4 << 20;
@@ -91,7 +91,12 @@ impl Work {
     /// Publishes events until the relay ends.
     pub(crate) fn run(&self) {
         while self.wait_while_stopped() {
-            match self.turn() {
+            let turn = catch_unwind(AssertUnwindSafe(|| self.turn()));
+            let Ok(turn) = turn else {
+                self.stop(&mut self.state.lock(), "the target panicked".to_owned());
+                continue;
+            };
+            match turn {
                 Ok(()) => {}
                 Err(GroupError::Ended { .. }) => {
                     self.state.lock().is_ended = true;
@@ -170,9 +175,9 @@ impl Work {
             count == 1 || (count <= self.capacity.batch && bytes <= CALL_BYTES_MAX)
         };
         let resumed = state.resumed;
-        let taken = state.lanes.take(now, accepts).into_iter().map(|(_, held)| Out {
+        let taken = state.lanes.take(now, accepts).into_iter().map(|(lane, held)| Out {
             resumed,
-            lane: self.target.lane(&held.message.event),
+            lane,
             message: Arc::clone(&held.message),
         });
         taken.collect()
@@ -186,7 +191,7 @@ impl Work {
     }
 
     fn settle(&self, out: Vec<Out>, outcomes: Vec<Outcome>) {
-        let missing = std::iter::repeat_with(|| Outcome::unknown("the target told no outcome"));
+        let missing = std::iter::repeat_with(|| Outcome::unknown("the target returned no outcome"));
         let mut state = self.state.lock();
         let mut is_unavailable = false;
         for (out, outcome) in out.into_iter().zip(outcomes.into_iter().chain(missing)) {
@@ -270,7 +275,9 @@ impl Work {
             return;
         }
         state.pauses = state.pauses.saturating_add(1);
-        let pause = after.unwrap_or_else(|| backoff::pause(&self.retry, state.pauses));
+        // A target that asks for no pause at all is left alone as well.
+        let own = backoff::pause(&self.retry, state.pauses);
+        let pause = after.map_or(own, |after| after.max(own));
         let reason = shortened(reason);
         state.last_error = Some(reason.clone());
         state.pause = Some((later(now, pause), reason));

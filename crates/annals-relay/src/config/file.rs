@@ -150,9 +150,20 @@ fn parse(text: &str) -> Result<File, (usize, String)> {
         let before = text.as_bytes().iter().take(start);
         (
             before.filter(|byte| **byte == b'\n').count() + 1,
-            error.message().to_owned(),
+            without_values(error.message()),
         )
     })
+}
+
+/// A message about a value of the wrong type quotes it.
+fn without_values(message: &str) -> String {
+    let quotes = ["invalid type", "invalid value", "invalid length", "unknown variant"];
+    let kind = quotes.iter().find(|kind| message.starts_with(**kind));
+    match (kind, message.rsplit_once(", expected ")) {
+        (Some(kind), Some((_, expected))) => format!("{kind}, expected {expected}"),
+        (Some(kind), None) => (*kind).to_owned(),
+        (None, _) => message.to_owned(),
+    }
 }
 
 #[cfg(test)]
@@ -171,5 +182,15 @@ mod tests {
         assert!(line == 2 && !why.contains("hidden"), "{line} {why}");
         let (_, why) = parse("[[relay]]\nname = \"a\"\n[relay.redis]\nurl = [\"hidden-secret\"]\n").unwrap_err();
         assert!(!why.contains("hidden"), "{why}");
+        for setting in [
+            "redis = \"redis://:hidden@host\"",
+            "webhook = { url = \"https://host\", headers = \"Bearer hidden\" }",
+            "envelope = \"hidden\"",
+            "attempts = \"hidden, expected hidden\"",
+        ] {
+            let (line, why) = parse(&format!("[[relay]]\nname = \"a\"\n{setting}\n")).unwrap_err();
+            assert!(line == 3 && why.contains(", expected "), "{line} {why}");
+            assert!(!why.contains("hidden"), "{why}");
+        }
     }
 }

@@ -5,7 +5,7 @@ use std::fs;
 use std::io::Read as _;
 use std::path::PathBuf;
 
-use serde::Deserialize;
+use serde::de::{Deserialize, Deserializer, Error as _, IgnoredAny, MapAccess, Visitor};
 
 use crate::RelayError;
 
@@ -13,24 +13,44 @@ use crate::RelayError;
 const SECRET_BYTES_MAX: u64 = 64 << 10;
 
 /// A text, or the name of a variable or file that has it.
-#[derive(Deserialize)]
-#[serde(untagged, expecting = "expected a text, { env = \"NAME\" } or { file = \"PATH\" }")]
 pub(super) enum Secret {
     Text(String),
-    Env(InEnv),
-    File(InFile),
+    Env(String),
+    File(PathBuf),
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct InEnv {
-    env: String,
+/// Reads a text or a table. Derived code would take a list, too, and an error would show its text as the name of a variable.
+struct SecretVisitor;
+
+impl<'de> Visitor<'de> for SecretVisitor {
+    type Value = Secret;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a text, { env = \"NAME\" } or { file = \"PATH\" }")
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Secret, E> {
+        Ok(Secret::Text(text.to_owned()))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut table: A) -> Result<Secret, A::Error> {
+        let refused = || A::Error::custom("expected a text, { env = \"NAME\" } or { file = \"PATH\" }");
+        let (name, value): (String, String) = table.next_entry()?.ok_or_else(refused)?;
+        if table.next_key::<IgnoredAny>()?.is_some() {
+            return Err(refused());
+        }
+        match name.as_str() {
+            "env" => Ok(Secret::Env(value)),
+            "file" => Ok(Secret::File(value.into())),
+            _ => Err(refused()),
+        }
+    }
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct InFile {
-    file: PathBuf,
+impl<'de> Deserialize<'de> for Secret {
+    fn deserialize<D: Deserializer<'de>>(value: D) -> Result<Self, D::Error> {
+        value.deserialize_any(SecretVisitor)
+    }
 }
 
 impl fmt::Debug for Secret {
@@ -48,9 +68,9 @@ impl Secret {
     pub(super) fn read(&self) -> Result<String, RelayError> {
         let text = match self {
             Self::Text(text) => text.clone(),
-            Self::Env(InEnv { env }) => std::env::var(env)
+            Self::Env(env) => std::env::var(env)
                 .map_err(|_| RelayError::invalid(format!("the variable {env} is not set, or is no UTF-8")))?,
-            Self::File(InFile { file }) => {
+            Self::File(file) => {
                 let mut text = String::new();
                 let opened =
                     fs::File::open(file).and_then(|file| file.take(SECRET_BYTES_MAX).read_to_string(&mut text));

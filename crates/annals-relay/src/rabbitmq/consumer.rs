@@ -76,7 +76,10 @@ impl ConsumerBuilder {
     /// Starts the threads. `handler` is called with one message at a time, on a thread that may block. While the broker is away, the consumer connects again.
     ///
     /// A handled message is acknowledged. After a transient error or a panic, it is published to the queue of the next step, and after a permanent error or the last step to the queue `QUEUE.dead`; only
-    /// when the broker has confirmed that, the message itself is acknowledged. So none is lost, and a message may be handled again.
+    /// when the broker has confirmed that, the message itself is acknowledged. A message may be handled again. One that waits in the queue of a step is lost if the queue of the consumer is deleted
+    /// or takes no more messages (`max-length`) when it comes back.
+    ///
+    /// Acknowledgements and such publications share a connection: in an alarm of the broker (memory or disk), it reads neither, and messages that were handled come again.
     ///
     /// # Errors
     ///

@@ -17,7 +17,7 @@
 //! | refused (nack), or no confirm within the deadline | is sent again, without a limit; queues may have it twice |
 //! | no connection, or the broker has blocked it (memory or disk alarm) | all wait |
 //!
-//! A target has its own connection, on which it publishes alone: an alarm of the broker stops no consumer. Its exchanges, queues and bindings are durable, and are declared when it connects; what is
+//! A target has its own connection, on which it publishes alone: an alarm of the broker stops no consumer of another connection. Its exchanges, queues and bindings are durable, and are declared when it connects; what is
 //! there with other settings is refused by the broker, and the relay waits.
 //!
 //! A [`Consumer`] feeds a handler, and acknowledges, tries again or parks. It or any other consumer recognizes a repeated message by `message_id`, and an older one of an aggregate by `version`: after a lost connection, an earlier message may come once more behind later ones.

@@ -11,7 +11,7 @@ use super::topology::{NAME_BYTES_MAX, Topology};
 use crate::{Message, Outcome};
 
 /// A message is written to the disk.
-const PERSISTENT: u8 = 2;
+pub(super) const PERSISTENT: u8 = 2;
 
 /// A message of the client.
 pub(super) struct Sending {
@@ -48,12 +48,12 @@ pub(super) fn prepare(message: &Message, topology: &Topology, bytes_max: usize) 
     for (name, value) in &message.attributes {
         headers.insert(format!("cloudEvents:{name}").into(), text(value));
     }
-    let event_type: String = event.event_type().chars().take(NAME_BYTES_MAX / 4).collect();
     let properties = BasicProperties::default()
         .with_delivery_mode(PERSISTENT)
         .with_message_id(message.id().to_string().into())
         .with_content_type(message.content_type.as_str().into())
-        .with_type(event_type.into())
+        // No longer than the routing key, which contains it.
+        .with_type(event.event_type().into())
         .with_timestamp(u64::try_from(event.timestamp().as_micros().div_euclid(1_000_000)).unwrap_or_default())
         .with_headers(headers);
     Ok(Sending {

@@ -8,8 +8,9 @@ use std::time::Duration;
 use lapin::message::Delivery;
 use lapin::options::{BasicPublishOptions, QueueDeclareOptions};
 use lapin::types::{AMQPValue, FieldTable, LongString};
-use lapin::{Channel, Confirmation, Result};
+use lapin::{BasicProperties, Channel, Confirmation, Result};
 
+use super::publish::PERSISTENT;
 use super::topology::NAME_BYTES_MAX;
 use crate::RelayError;
 
@@ -93,10 +94,7 @@ impl Steps {
         reason: &str,
     ) -> std::result::Result<(), String> {
         let name = self.name(step);
-        let properties = delivery
-            .properties
-            .clone()
-            .with_headers(headers(delivery, attempt, reason));
+        let properties = properties(&delivery.properties).with_headers(headers(delivery, attempt, reason));
         let options = BasicPublishOptions {
             mandatory: true,
             ..BasicPublishOptions::default()
@@ -113,12 +111,50 @@ impl Steps {
     }
 }
 
+/// The properties of a message that is published again, as one on the disk: an expiration would drop a dead letter, and the broker refuses the user of
+/// another connection.
+fn properties(before: &BasicProperties) -> BasicProperties {
+    let mut kept = BasicProperties::default().with_delivery_mode(PERSISTENT);
+    if let Some(value) = before.content_type() {
+        kept = kept.with_content_type(value.clone());
+    }
+    if let Some(value) = before.content_encoding() {
+        kept = kept.with_content_encoding(value.clone());
+    }
+    if let Some(value) = before.correlation_id() {
+        kept = kept.with_correlation_id(value.clone());
+    }
+    if let Some(value) = before.reply_to() {
+        kept = kept.with_reply_to(value.clone());
+    }
+    if let Some(value) = before.message_id() {
+        kept = kept.with_message_id(value.clone());
+    }
+    if let Some(value) = before.timestamp() {
+        kept = kept.with_timestamp(*value);
+    }
+    if let Some(value) = before.kind() {
+        kept = kept.with_type(value.clone());
+    }
+    if let Some(value) = before.app_id() {
+        kept = kept.with_app_id(value.clone());
+    }
+    kept
+}
+
+/// Whether the broker itself sets a header, or publishes to more queues by it.
+fn is_of_broker(name: &str) -> bool {
+    let begins = ["x-first-death-", "x-last-death-"];
+    let names = ["x-death", "x-delivery-count", "x-acquired-count", "CC", "BCC"];
+    names.contains(&name) || begins.iter().any(|begin| name.starts_with(begin))
+}
+
 /// The headers of a message that is published again. Those of the broker itself are left out.
 fn headers(delivery: &Delivery, attempt: u32, reason: &str) -> FieldTable {
     let mut headers = FieldTable::default();
     let before = delivery.properties.headers().as_ref();
     for (name, value) in before.into_iter().flat_map(|headers| headers.inner()) {
-        if !name.as_str().starts_with("x-") {
+        if !is_of_broker(name.as_str()) {
             headers.insert(name.clone(), value.clone());
         }
     }
@@ -139,6 +175,34 @@ fn text(value: &str) -> AMQPValue {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_dead_letter_expired_or_was_refused_for_its_user() {
+        let before = BasicProperties::default()
+            .with_expiration("5000".into())
+            .with_user_id("another".into())
+            .with_delivery_mode(1)
+            .with_message_id("7".into())
+            .with_type("Paid".into());
+        let after = properties(&before);
+        assert_eq!((after.expiration(), after.user_id()), (&None, &None));
+        assert_eq!(*after.delivery_mode(), Some(PERSISTENT));
+        assert_eq!((after.message_id(), after.kind()), (before.message_id(), before.kind()));
+    }
+
+    #[test]
+    fn a_header_of_the_program_was_lost_by_a_retry() {
+        let lost = [
+            "x-tenant",
+            "trace",
+            "x-death",
+            "x-first-death-queue",
+            "x-delivery-count",
+            "CC",
+        ];
+        let kept: Vec<_> = lost.into_iter().filter(|name| !is_of_broker(name)).collect();
+        assert_eq!(kept, ["x-tenant", "trace"]);
+    }
 
     #[test]
     fn a_message_was_tried_more_often_than_there_are_steps() {

@@ -44,7 +44,8 @@ impl Queue {
         self
     }
 
-    /// Makes it a quorum queue.
+    /// Makes it a quorum queue. It must have [dead letters](Self::dead_letters): RabbitMQ 4 drops a message from it after 20 deliveries, which lost connections of a consumer
+    /// count as well.
     #[must_use]
     pub fn quorum(mut self) -> Self {
         self.is_quorum = true;
@@ -76,8 +77,18 @@ impl Topology {
 
     /// # Errors
     ///
-    /// [`RelayError::Invalid`] for a name that is empty or longer than 255 bytes, and for more than 1,000 names.
+    /// [`RelayError::Invalid`] for a name that is empty or longer than 255 bytes, for more than 1,000 names, and for a quorum queue without dead letters.
     pub(super) fn check(&self) -> std::result::Result<(), RelayError> {
+        if let Some(queue) = self
+            .queues
+            .iter()
+            .find(|queue| queue.is_quorum && queue.dead_letters.is_none())
+        {
+            return Err(RelayError::invalid(format!(
+                "RabbitMQ: the quorum queue '{}' has no dead_letters, and RabbitMQ 4 drops a message that was delivered 20 times: name an exchange for them",
+                queue.name
+            )));
+        }
         let of_queues = self.queues.iter().flat_map(|queue| {
             let bindings = queue
                 .bindings

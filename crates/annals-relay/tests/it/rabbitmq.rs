@@ -82,7 +82,8 @@ fn a_type_went_to_the_exchange_of_another_or_without_its_headers() {
             Queue::new("audit.all.events")
                 .bind("complaints.events", "#")
                 .bind("audit.events", "#")
-                .quorum(),
+                .quorum()
+                .dead_letters("audit.dead"),
         )
         .queue(Queue::new("others").bind("annals.events", "Other.Noted"));
     let source = "/complaints".to_owned();
