@@ -177,7 +177,7 @@ impl NewEvent<'_> {
     /// let event = NewEvent::new("OrderPlaced").data(r#"{"total":7}"#.to_owned());
     /// let orders = [StreamId::new("Order", "order-1"), StreamId::new("Order", "order-2")];
     /// let copies = orders.iter().map(|order| Append::new(order, Expected::NoStream, event.borrowed()));
-    /// Store::new().append_all(&copies.collect::<Vec<_>>())?;
+    /// Store::in_memory().append_all(&copies.collect::<Vec<_>>())?;
     /// # Ok::<(), annals::Error>(())
     /// ```
     pub fn borrowed(&self) -> NewEvent<'_> {
