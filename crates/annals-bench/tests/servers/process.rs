@@ -91,7 +91,7 @@ pub(crate) fn find(program: &str) -> Option<PathBuf> {
 }
 
 /// Installs a package, where this process may, without starting what is in it.
-fn install(package: &str) -> Option<PathBuf> {
+pub(crate) fn install(package: &str) -> Option<PathBuf> {
     // Where several processes run tests, one installs, and the others find what it has.
     let turn = fs::File::open("/var/lib/dpkg").ok()?;
     turn.lock().ok()?;

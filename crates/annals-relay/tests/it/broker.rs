@@ -9,7 +9,8 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::cluster::{Port, apt_get};
+use crate::cluster::Port;
+use crate::process::install;
 
 const SERVER: &str = "/usr/lib/rabbitmq/bin/rabbitmq-server";
 /// The Erlang machine has another process id than the script that starts it, and writes it to a file. Both end when the input ends.
@@ -136,12 +137,8 @@ pub(crate) fn shared() -> &'static Broker {
 }
 
 fn check_installed() {
-    let turn = fs::File::open("/var/lib/dpkg").ok();
-    let _turn = turn.as_ref().map(fs::File::lock);
-    let package = ["install", "-y", "--no-install-recommends", "rabbitmq-server"];
-    let is_there = || Path::new(SERVER).is_file();
     assert!(
-        is_there() || ((apt_get(&package) || (apt_get(&["update"]) && apt_get(&package))) && is_there()),
+        Path::new(SERVER).is_file() || install("rabbitmq-server").is_some(),
         "no RabbitMQ to test against: install Debian's package `rabbitmq-server`"
     );
 }
