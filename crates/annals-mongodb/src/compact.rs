@@ -116,7 +116,7 @@ impl MongoJournal {
         })
     }
 
-    /// Copies purged events to `events_archive`, if the URL demands it: all that nobody deleted.
+    /// With `archive=true`, copies purged events to `events_archive`, but not those that were deleted.
     fn archive(&self, page: &Page, batch: &Batch, purge: &PurgeSet) -> Result<(), JournalError> {
         if !self.server.address().has_archive {
             return Ok(());

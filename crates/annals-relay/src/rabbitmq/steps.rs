@@ -1,7 +1,9 @@
 //! The queues behind a queue: one for each pause before a message is handled again, and one for dead letters.
 //!
-//! A message in a queue waits behind those that came before it, whatever their times to live. So each pause is a queue of its own, whose messages all wait equally long. A message is published there anew and
-//! then acknowledged: the broker drops one that comes back to a queue by expiry alone, and its own counts of deaths and deliveries begin anew after a publish. So attempts are counted in a header of our own.
+//! Messages leave a queue in order, even when one further back expires first. So each pause has a queue of its own, in which all messages wait equally long.
+//!
+//! A message is published to that queue as a new one, and the original is acknowledged afterwards: RabbitMQ drops a message that returns to a queue by expiry alone. Publishing
+//! resets the broker's counts of deaths and deliveries, so a header of our own counts the attempts.
 
 use std::time::Duration;
 
